@@ -1,0 +1,1 @@
+//! Builds the image a microVM boots.

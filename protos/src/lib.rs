@@ -1,0 +1,65 @@
+//! The wire of vminitd, for the guest, the host side and the tests: generated code, service names, type URLs.
+//!
+//! containerd's own messages are re-exported from `containerd-shim-protos`; they are not declared again here.
+
+pub use containerd_shim_protos as containerd;
+pub use protobuf;
+pub use ttrpc;
+
+/// Names of the ttrpc services, exactly as they stand on the wire.
+pub mod service {
+    /// containerd's Task API, version 3.
+    pub const TASK_V3: &str = "containerd.task.v3.Task";
+    /// containerd's Task API, version 2: the same messages under another name.
+    pub const TASK_V2: &str = "containerd.task.v2.Task";
+    /// The virtual machine itself.
+    pub const SYSTEM: &str = "containerd.vminitd.services.system.v1.System";
+    /// Bundle directories.
+    pub const BUNDLE: &str = "containerd.vminitd.services.bundle.v1.Bundle";
+    /// Events, under the name the nerdbox host uses.
+    pub const EVENTS_NERDBOX: &str = "nerdbox.services.vmevents.v1.Events";
+    /// Events, under the name the spinbox host uses.
+    pub const EVENTS_SPINBOX: &str = "spinbox.services.vmevents.v1.Events";
+}
+
+/// Names that stand in the `type_url` of an `Any`.
+pub mod type_url {
+    /// JSON of an OCI process, as containerd's client labels it in Exec.
+    pub const OCI_PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+    /// What Task.Pids says of a process that is an exec.
+    pub const PROCESS_DETAILS: &str = "containerd.runc.v1.ProcessDetails";
+}
+
+/// The metadata key under which a caller names containerd's namespace.
+pub const NAMESPACE_METADATA: &str = "containerd-namespace-ttrpc";
+
+#[allow(warnings, clippy::all)]
+mod generated {
+    pub mod bundle {
+        include!(concat!(env!("OUT_DIR"), "/bundle/bundle.rs"));
+    }
+    pub mod bundle_ttrpc {
+        include!(concat!(env!("OUT_DIR"), "/bundle/bundle_ttrpc.rs"));
+    }
+    pub mod system {
+        include!(concat!(env!("OUT_DIR"), "/system/system.rs"));
+    }
+    pub mod system_ttrpc {
+        include!(concat!(env!("OUT_DIR"), "/system/system_ttrpc.rs"));
+    }
+    pub mod vmevents {
+        include!(concat!(env!("OUT_DIR"), "/vmevents/vmevents.rs"));
+    }
+    pub mod vmevents_ttrpc {
+        include!(concat!(env!("OUT_DIR"), "/vmevents/vmevents_ttrpc.rs"));
+    }
+    // The modules that generated code expects beside it, one for each imported file.
+    pub(crate) mod empty {
+        pub use containerd_shim_protos::types::empty::*;
+    }
+    pub(crate) mod event {
+        pub use containerd_shim_protos::shim::event::*;
+    }
+}
+
+pub use generated::{bundle, bundle_ttrpc, system, system_ttrpc, vmevents_ttrpc};

@@ -1,0 +1,1 @@
+//! The host side of vminitd: microVMs and a typed client.
