@@ -1,4 +1,4 @@
-//! PID 1 of a container microVM.
+//! vminitd, PID 1 of a container microVM.
 
 mod boot;
 mod config;
@@ -14,6 +14,7 @@ mod services;
 mod shutdown;
 mod sys;
 mod task;
+mod tracked;
 mod wire;
 
 fn main() {}

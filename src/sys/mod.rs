@@ -1,1 +1,15 @@
 //! Thin typed wrappers of the kernel; the only home of `unsafe`. No policy.
+
+pub mod clock;
+pub mod console;
+pub mod module;
+pub mod mount;
+pub mod net;
+pub mod power;
+pub mod process;
+pub mod rlimit;
+pub mod signal;
+pub mod socket;
+#[cfg(test)]
+pub mod testing;
+pub mod wait;

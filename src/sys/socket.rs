@@ -1,0 +1,122 @@
+//! Stream sockets of two families, Unix and vsock, behind one type; and their listeners.
+//!
+//! It never decides who may connect.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use nix::sys::socket::{bind, listen, socket, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_vsock::{VsockAddr, VsockListener, VsockStream, VMADDR_CID_ANY};
+
+/// A connected stream socket. Shutting it down closes the sending half only.
+#[derive(Debug)]
+pub enum Socket {
+    Unix(UnixStream),
+    Vsock(VsockStream),
+}
+
+/// A listening stream socket.
+#[derive(Debug)]
+pub enum Listener {
+    Unix(UnixListener),
+    Vsock(VsockListener),
+}
+
+impl Socket {
+    /// The context id of a vsock peer; `None` for a Unix socket. A vsock whose peer cannot be told any more gives
+    /// `VMADDR_CID_ANY`, which no peer has.
+    pub fn peer_cid(&self) -> Option<u32> {
+        match self {
+            Self::Unix(_) => None,
+            Self::Vsock(stream) => Some(stream.peer_addr().map_or(VMADDR_CID_ANY, |peer| peer.cid())),
+        }
+    }
+}
+
+impl Listener {
+    /// Listens on a Unix socket that only its owner may connect to. A socket file left at `path` is replaced; any
+    /// other file is not. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2) and chmod(2).
+    pub fn bind_unix(path: &Path) -> io::Result<Self> {
+        if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+            fs::remove_file(path)?;
+        }
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        let address = UnixAddr::new(path)?;
+        bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &address)?;
+        // Nobody can connect before listen(2), so nobody gets in on the mode that the umask left.
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        listen(&fd, Backlog::MAXCONN)?;
+        Ok(Self::Unix(UnixListener::from_std(fd.into())?))
+    }
+
+    /// Listens on a vsock port, on every context id this machine has. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Those of socket(2) and bind(2); `EAFNOSUPPORT` where the kernel has no vsock.
+    pub fn bind_vsock(port: u32) -> io::Result<Self> {
+        Ok(Self::Vsock(VsockListener::bind(VsockAddr::new(VMADDR_CID_ANY, port))?))
+    }
+
+    /// The next connection. Cancel safe.
+    ///
+    /// # Errors
+    /// Those of accept(2), which are not errors of the listener.
+    pub async fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
+            Self::Vsock(listener) => listener.accept().await.map(|(stream, _)| Socket::Vsock(stream)),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Vsock(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Vsock(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Vsock(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Vsock(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Vsock(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
