@@ -1,0 +1,142 @@
+//! Running the binary once: spawn, drain, deadline, verdict.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::output::Output;
+use super::scratch::Scratch;
+use super::{log, Created, RuncError, Runtime};
+use crate::reaper::{Child, Exit, Pid, Window};
+use crate::sys::process::{dev_null, Program};
+
+/// The end of stderr that goes into an error, when the log says nothing.
+const REASON_BYTES: usize = 1024;
+
+/// A verb of runc and its arguments.
+pub(super) struct Invocation {
+    pub verb: &'static str,
+    pub args: Vec<OsString>,
+    limit: Duration,
+}
+
+impl Invocation {
+    pub fn new(verb: &'static str, limit: Duration) -> Invocation {
+        Invocation { verb, args: Vec::new(), limit }
+    }
+
+    pub fn arg(&mut self, arg: impl Into<OsString>) -> &mut Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    fn start_failed(&self) -> impl Fn(std::io::Error) -> RuncError {
+        let verb = self.verb;
+        move |source| RuncError::Start { verb, source }
+    }
+}
+
+impl Runtime {
+    /// Runs an invocation that looks or changes something and leaves no process; returns its stdout.
+    pub(super) async fn run(&self, call: Invocation) -> Result<Vec<u8>, RuncError> {
+        let scratch = self.scratch(call.verb)?;
+        let failed = call.start_failed();
+        let (mut stdout, out) = Output::new().map_err(&failed)?;
+        let (mut stderr, err) = Output::new().map_err(&failed)?;
+        let program = self.program(&call, &scratch, [dev_null().map_err(&failed)?, out, err])?;
+        let child = self.reaper.spawn(&program).map_err(&failed)?;
+        // Our copies of the child's ends: as long as they are open the pipes have no end.
+        drop(program);
+        let exit = tokio::select! {
+            exit = end(child, &call) => exit?,
+            never = stdout.collect() => match never {},
+            never = stderr.collect() => match never {},
+        };
+        verdict(&call, exit, &scratch, &stderr.finish())?;
+        Ok(stdout.finish())
+    }
+
+    /// Runs an invocation that leaves a process with this stdio behind.
+    pub(super) async fn leave_process(
+        &self,
+        call: Invocation,
+        scratch: &Scratch,
+        stdio: [OwnedFd; 3],
+    ) -> Result<Created, RuncError> {
+        let program = self.program(&call, scratch, stdio)?;
+        let (child, window) = self.reaper.spawn_with_window(&program).map_err(call.start_failed())?;
+        drop(program);
+        let ended = end(child, &call).await.and_then(|exit| verdict(&call, exit, scratch, &[]));
+        let pid = read_pid(&call, scratch);
+        match (ended, pid) {
+            (Ok(()), Ok(pid)) => Ok(Created { pid, window }),
+            // Killed at its deadline, runc may have started the process already: nobody would know of it.
+            (Err(error), Ok(pid)) => {
+                kill_leftover(window, pid);
+                Err(error)
+            }
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+        }
+    }
+
+    fn program(
+        &self,
+        call: &Invocation,
+        scratch: &Scratch,
+        stdio: [OwnedFd; 3],
+    ) -> Result<Program, RuncError> {
+        let argv = self.command(call, scratch);
+        Program::new(&argv, stdio, self.settings.file_limit).map_err(call.start_failed())
+    }
+}
+
+/// Waits for runc to end; at its deadline it is killed, and still waited for.
+async fn end(mut child: Child, call: &Invocation) -> Result<Exit, RuncError> {
+    let verb = call.verb;
+    let gone = |source| RuncError::Reaper { verb, source };
+    let in_time = tokio::time::timeout(call.limit, child.exit.wait()).await;
+    let Ok(reaped) = in_time else {
+        tracing::warn!(verb, pid = %child.process.pid, "runc exceeded its deadline");
+        // ESRCH: it has ended this very moment.
+        let _ = child.process.signal(libc::SIGKILL);
+        child.exit.wait().await.map_err(gone)?;
+        return Err(RuncError::Deadline { verb, limit: call.limit });
+    };
+    let exit = reaped.map_err(gone)?.exit;
+    match child.exec.failure() {
+        Some(error) => Err(call.start_failed()(error)),
+        None => Ok(exit),
+    }
+}
+
+fn kill_leftover(window: Window, pid: Pid) {
+    if let Ok((process, _)) = window.claim(pid) {
+        // ESRCH: it has ended by itself.
+        let _ = process.signal(libc::SIGKILL);
+    }
+}
+
+fn verdict(call: &Invocation, exit: Exit, scratch: &Scratch, stderr: &[u8]) -> Result<(), RuncError> {
+    if exit == Exit::Code(0) {
+        return Ok(());
+    }
+    let reason = log::last_error(&scratch.log_file())
+        .or_else(|| tail(stderr))
+        .unwrap_or_else(|| format!("it ended with {exit} and gave no reason"));
+    Err(RuncError::Refused { verb: call.verb, reason })
+}
+
+/// The end of what was printed, for want of a line in the log.
+fn tail(stderr: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(&stderr[stderr.len().saturating_sub(REASON_BYTES)..]);
+    let text = text.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn read_pid(call: &Invocation, scratch: &Scratch) -> Result<Pid, RuncError> {
+    let unusable = |reason| RuncError::Result { verb: call.verb, what: "pid file", reason };
+    let text = fs::read_to_string(scratch.pid_file()).map_err(|e| unusable(e.to_string()))?;
+    let pid = text.trim().parse().ok().and_then(Pid::new);
+    pid.ok_or_else(|| unusable(format!("it holds {:?}", text.chars().take(20).collect::<String>())))
+}
