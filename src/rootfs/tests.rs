@@ -1,0 +1,136 @@
+//! Real mounts in a namespace of the test's own.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+use crate::sys::mount::mounts_below;
+use crate::sys::mount::MsFlags;
+use crate::sys::testing::in_private_mounts;
+
+fn entry(kind: &str, source: &str, target: &str, options: &[&str]) -> Mount {
+    let options = options.iter().map(|option| option.to_string()).collect();
+    Mount { kind: kind.into(), source: source.into(), target: target.into(), options }
+}
+
+/// Runs `body` with an empty bundle; afterwards nothing is mounted in it and no directory is left.
+fn in_bundle(body: impl FnOnce(&Path) + Send) {
+    let bundle = tempfile::tempdir().unwrap();
+    in_private_mounts(|| {
+        body(bundle.path());
+        assert_eq!(mounts_below(bundle.path()).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(fs::read_dir(bundle.path()).unwrap().count(), 0);
+    });
+}
+
+fn now(mounts: &[Mount], bundle: &Path) -> Result<Assembled, RootfsError> {
+    assemble(mounts, bundle, Duration::ZERO)
+}
+
+#[test]
+fn the_last_mount_is_the_rootfs_and_the_others_are_numbered() {
+    in_bundle(|bundle| {
+        let lower = bundle.join("mounts/0");
+        let mounts =
+            [entry("tmpfs", "t", "", &["size=1m"]), entry("bind", lower.to_str().unwrap(), "", &["ro"])];
+        let assembled = now(&mounts, bundle).unwrap();
+
+        fs::write(lower.join("file"), "shown").unwrap();
+        assert_eq!(fs::read_to_string(bundle.join("rootfs/file")).unwrap(), "shown");
+        let refused = fs::write(bundle.join("rootfs/file"), "x").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ReadOnlyFilesystem);
+        assert_eq!(fs::metadata(bundle.join("mounts")).unwrap().mode() & 0o777, 0o750);
+
+        assembled.unwind().unwrap();
+        assembled.unwind().unwrap();
+    });
+}
+
+#[test]
+fn a_failure_leaves_nothing_mounted() {
+    in_bundle(|bundle| {
+        let mounts = [
+            entry("tmpfs", "t", "", &[]),
+            entry("tmpfs", "t", "", &["rshared"]),
+            entry("no-such-file-system", "t", "", &[]),
+        ];
+        let error = now(&mounts, bundle).unwrap_err();
+        assert!(matches!(error, RootfsError::Mount { kind, .. } if kind == "no-such-file-system"));
+    });
+}
+
+#[test]
+fn a_missing_disk_leaves_nothing_mounted() {
+    in_bundle(|bundle| {
+        let mounts = [entry("tmpfs", "t", "", &[]), entry("ext4", "serial:no-such-disk", "", &[])];
+        assert!(matches!(now(&mounts, bundle), Err(RootfsError::NoDevice { .. })));
+    });
+}
+
+#[test]
+fn a_bad_request_is_refused_before_anything_is_mounted() {
+    in_bundle(|bundle| {
+        let fine = entry("tmpfs", "t", "", &[]);
+        for bad in [
+            entry("format/overlay", "overlay", "", &[]),
+            entry("mkdir/ext4", "x", "", &[]),
+            entry("tmpfs", "t", "", &["X-containerd.mkdir.path=/x"]),
+            entry("tmpfs", "t", "../../etc", &[]),
+            entry("tmpfs", "t", "/a/../../b", &[]),
+        ] {
+            assert!(now(&[fine.clone(), bad.clone()], bundle).is_err(), "{bad:?}");
+            assert!(!bundle.join("mounts").exists());
+        }
+    });
+}
+
+#[test]
+fn what_was_mounted_below_the_rootfs_goes_with_it() {
+    in_bundle(|bundle| {
+        let assembled = now(&[entry("tmpfs", "t", "", &[])], bundle).unwrap();
+        for path in ["rootfs/a", "rootfs/a/b", "rootfs/a"] {
+            fs::create_dir_all(bundle.join(path)).unwrap();
+            mount("t", &bundle.join(path), "tmpfs", MsFlags::empty(), "").unwrap();
+        }
+        assembled.unwind().unwrap();
+    });
+}
+
+#[test]
+fn a_busy_rootfs_is_detached() {
+    in_bundle(|bundle| {
+        let assembled = now(&[entry("tmpfs", "t", "", &[])], bundle).unwrap();
+        let _open = fs::File::create(bundle.join("rootfs/open")).unwrap();
+        assembled.unwind().unwrap();
+    });
+}
+
+#[test]
+fn a_target_is_made_beneath_its_base_and_no_symlink_leads_out() {
+    let outside = tempfile::tempdir().unwrap();
+    in_bundle(|bundle| {
+        let assembled = now(&[entry("tmpfs", "t", "/a/b", &[])], bundle).unwrap();
+        assert_eq!(mounts_below(bundle).unwrap(), [bundle.join("rootfs/a/b")]);
+        assembled.unwind().unwrap();
+        fs::remove_dir(bundle.join("rootfs/a/b")).unwrap();
+        fs::remove_dir(bundle.join("rootfs/a")).unwrap();
+
+        std::os::unix::fs::symlink(outside.path(), bundle.join("rootfs/out")).unwrap();
+        let escaped = now(&[entry("tmpfs", "t", "/out/x", &[])], bundle);
+        assert!(mounts_below(outside.path()).unwrap().is_empty(), "{escaped:?}");
+        fs::remove_file(bundle.join("rootfs/out")).unwrap();
+        fs::remove_dir(bundle.join("rootfs")).unwrap();
+    });
+}
+
+#[test]
+fn a_rootfs_that_is_in_place_is_left_alone() {
+    let bundle = tempfile::tempdir().unwrap();
+    let rootfs = bundle.path().join("rootfs");
+    fs::create_dir(&rootfs).unwrap();
+    fs::write(rootfs.join("file"), "kept").unwrap();
+    let in_place = entry("bind", rootfs.to_str().unwrap(), "", &["rbind"]);
+    let assembled = now(&[in_place], bundle.path()).unwrap();
+    assembled.unwind().unwrap();
+    assert_eq!(fs::read_to_string(rootfs.join("file")).unwrap(), "kept");
+}
