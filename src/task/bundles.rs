@@ -1,0 +1,126 @@
+//! Bundles that were made for a host, and only those are removed.
+
+use std::collections::HashSet;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::error::TaskError;
+use super::ids::ContainerId;
+
+/// The folder of bundles; a handle.
+#[derive(Clone)]
+pub struct Bundles(Arc<Shared>);
+
+struct Shared {
+    dir: PathBuf,
+    made: Mutex<HashSet<PathBuf>>,
+}
+
+/// The name of a file in a bundle: one component of a path.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileName(String);
+
+/// Why a text is no file name.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid file name {0:?}")]
+pub struct FileNameError(String);
+
+impl FileName {
+    pub fn parse(text: &str) -> Result<FileName, FileNameError> {
+        let is_name = !matches!(text, "" | "." | "..") && !text.contains(['/', '\\', '\0']);
+        is_name.then(|| FileName(text.to_owned())).ok_or_else(|| FileNameError(text.to_owned()))
+    }
+}
+
+impl Bundles {
+    /// `dir` is created with the first bundle.
+    pub fn in_folder(dir: PathBuf) -> Bundles {
+        Bundles(Arc::new(Shared { dir, made: Mutex::default() }))
+    }
+
+    /// Makes a bundle with these files and an empty `rootfs` in it. A failure leaves nothing of it.
+    pub async fn create(
+        &self,
+        id: &ContainerId,
+        files: Vec<(FileName, Vec<u8>)>,
+    ) -> Result<PathBuf, TaskError> {
+        let path = self.0.dir.join(id.as_str());
+        let (bundles, bundle) = (self.0.dir.clone(), path.clone());
+        let written = tokio::task::spawn_blocking(move || write(&bundles, &bundle, &files)).await;
+        match written.map_err(|_| TaskError::Interrupted("writing the bundle"))? {
+            Ok(()) => {
+                self.made().insert(path.clone());
+                Ok(path)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(TaskError::BundleExists(id.clone()))
+            }
+            Err(source) => Err(TaskError::Bundle { container: id.clone(), source }),
+        }
+    }
+
+    /// Removes a bundle, if it was made here. A failure is logged: the container is gone all the same.
+    pub async fn remove(&self, bundle: &Path) {
+        if !self.made().remove(bundle) {
+            return;
+        }
+        let path = bundle.to_owned();
+        match tokio::task::spawn_blocking(move || fs::remove_dir_all(path)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(bundle = %bundle.display(), %error, "cannot remove a bundle"),
+            Err(_) => tracing::warn!(bundle = %bundle.display(), "removing a bundle was interrupted"),
+        }
+    }
+
+    fn made(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
+        // A set is whole between any two of its calls.
+        self.0.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn write(bundles: &Path, bundle: &Path, files: &[(FileName, Vec<u8>)]) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o750).create(bundles)?;
+    // Its own failure, "exists" among them, is not undone: the folder is somebody else's.
+    DirBuilder::new().mode(0o750).create(bundle)?;
+    let filled = fill(bundle, files);
+    if filled.is_err() {
+        let _ = fs::remove_dir_all(bundle);
+    }
+    filled
+}
+
+fn fill(bundle: &Path, files: &[(FileName, Vec<u8>)]) -> io::Result<()> {
+    DirBuilder::new().mode(0o750).create(bundle.join("rootfs"))?;
+    for (name, content) in files {
+        let path = bundle.join(&name.0);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(content)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_name_is_one_component() {
+        for good in ["config.json", "a..b", ".hidden"] {
+            assert!(FileName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "/etc/passwd", "a/b", "a\\b", "a\0"] {
+            assert_eq!(FileName::parse(bad), Err(FileNameError(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_failed_bundle_leaves_nothing() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let bundle = dir.path().join("b");
+        let rootfs = FileName::parse("rootfs").expect("a name");
+        assert!(write(dir.path(), &bundle, &[(rootfs, Vec::new())]).is_err());
+        assert!(!bundle.exists());
+    }
+}

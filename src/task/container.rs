@@ -1,0 +1,252 @@
+//! One container: its processes, and the steps of their lives.
+//!
+//! The lock of a container covers one step: a change of state, the event that tells of it, and the release of those
+//! who wait for it. Nobody awaits anything under it. Exits are published here and nowhere else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use super::error::TaskError;
+use super::gate::{Gate, Input};
+use super::ids::{ContainerId, ExecId, ProcessId};
+use super::state::{Op, State, Status};
+use crate::events::{Event, Exchange, Happening, StdioUris};
+use crate::io::{OutputDone, Relays, Stdio};
+use crate::reaper::{Process, Reaped};
+use crate::rootfs::Assembled;
+
+/// What a Wait gets to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its exit has not been told yet.
+    Pending,
+    Exited(Reaped),
+    /// It never ran and never will: its start failed. (One that is deleted takes the sender with it.)
+    NeverRan,
+}
+
+/// One process of a container.
+pub struct Entry {
+    pub state: State,
+    pub gate: Gate,
+    /// `None` as long as there is none (execs that were not started).
+    pub process: Option<Arc<Process>>,
+    pub uris: StdioUris,
+    pub relays: Option<Relays>,
+    pub outcome: watch::Sender<Outcome>,
+    /// What an exec needs to be started.
+    pub plan: Option<ExecPlan>,
+}
+
+/// What an Exec left for the Start that follows it.
+pub struct ExecPlan {
+    /// JSON of the OCI process.
+    pub process: Vec<u8>,
+    pub stdio: Stdio,
+}
+
+impl Entry {
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().map_or(0, |process| process.pid.as_u32())
+    }
+}
+
+/// The processes of a container.
+pub struct Processes {
+    pub init: Entry,
+    pub execs: BTreeMap<ExecId, Entry>,
+}
+
+/// What State answers.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub pid: u32,
+    pub status: Status,
+    pub uris: StdioUris,
+    pub reaped: Option<Reaped>,
+}
+
+/// What is fixed when a container is created.
+pub struct Fixed {
+    pub id: ContainerId,
+    pub namespace: String,
+    pub bundle: PathBuf,
+    pub rootfs: Assembled,
+    /// The kernel kills all of it when its init dies.
+    pub private_pid_namespace: bool,
+}
+
+/// A container that runc knows.
+pub struct Container {
+    fixed: Fixed,
+    exchange: Exchange,
+    processes: Mutex<Processes>,
+}
+
+impl std::ops::Deref for Container {
+    type Target = Fixed;
+
+    fn deref(&self) -> &Fixed {
+        &self.fixed
+    }
+}
+
+impl Container {
+    /// A container whose init has just been created.
+    pub fn new(
+        fixed: Fixed,
+        exchange: Exchange,
+        process: Process,
+        uris: StdioUris,
+        relays: Relays,
+    ) -> Container {
+        let init = Entry {
+            state: State::Created,
+            gate: Gate::init(),
+            process: Some(Arc::new(process)),
+            uris,
+            relays: Some(relays),
+            outcome: watch::Sender::new(Outcome::Pending),
+            plan: None,
+        };
+        let processes = Mutex::new(Processes { init, execs: BTreeMap::new() });
+        Container { fixed, exchange, processes }
+    }
+
+    /// The lock: for one step, never over an await.
+    pub fn processes(&self) -> MutexGuard<'_, Processes> {
+        // A panic under the lock is answered as an internal error; the rest of the container must still be killable.
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at one process.
+    pub fn with<T>(&self, who: &ProcessId, look: impl FnOnce(&mut Entry) -> T) -> Result<T, TaskError> {
+        self.find(&mut self.processes(), who).map(look)
+    }
+
+    pub fn find<'a>(
+        &self,
+        processes: &'a mut Processes,
+        who: &ProcessId,
+    ) -> Result<&'a mut Entry, TaskError> {
+        match who {
+            ProcessId::Init => Ok(&mut processes.init),
+            ProcessId::Exec(exec) => {
+                let missing = || TaskError::NoExec { container: self.id.clone(), exec: exec.clone() };
+                processes.execs.get_mut(exec).ok_or_else(missing)
+            }
+        }
+    }
+
+    /// Takes one step of a process's life, if its state allows it.
+    pub fn step(&self, who: &ProcessId, verb: &'static str, op: Op) -> Result<State, TaskError> {
+        self.with(who, |entry| self.advance(entry, who, verb, op))?
+    }
+
+    pub fn advance(
+        &self,
+        entry: &mut Entry,
+        who: &ProcessId,
+        verb: &'static str,
+        op: Op,
+    ) -> Result<State, TaskError> {
+        let refused = |_| TaskError::WrongState { op: verb, process: who.clone(), state: entry.state.name() };
+        let next = entry.state.after(op).map_err(refused)?;
+        Ok(std::mem::replace(&mut entry.state, next))
+    }
+
+    /// Gives an input to the exit gate of a process; publishes its exit when that opens the gate. An exec that has
+    /// been deleted meanwhile needs no more input.
+    pub fn feed(&self, processes: &mut Processes, who: &ProcessId, input: Input) {
+        let Ok(entry) = self.find(processes, who) else { return };
+        if !entry.gate.feed(input) {
+            return;
+        }
+        let reaped = entry.state.reaped().expect("a gate opens after the reaping only");
+        let id = match who {
+            ProcessId::Init => self.id.as_str(),
+            ProcessId::Exec(exec) => exec.as_str(),
+        };
+        let (id, pid, status, at) = (id.to_owned(), entry.pid(), reaped.exit.status(), reaped.at);
+        tracing::info!(container = %self.id, process = %who, pid, status, "exited");
+        self.publish(Happening::Exited { id, pid, status, at });
+        entry.outcome.send_replace(Outcome::Exited(reaped));
+        if matches!(who, ProcessId::Exec(_)) {
+            self.feed(processes, &ProcessId::Init, Input::ExecEnded);
+        }
+    }
+
+    /// Ends a start, whatever came of it: `event` tells of one that succeeded, and the gate no longer waits for it.
+    pub fn end_start(&self, processes: &mut Processes, who: &ProcessId, op: Op, event: Option<Happening>) {
+        let Ok(entry) = self.find(processes, who) else { return };
+        if let Err(error) = self.advance(entry, who, "end the start of", op) {
+            tracing::error!(container = %self.id, %error, "the end of a start that cannot be");
+        }
+        if let Some(event) = event {
+            tracing::info!(container = %self.id, process = %who, pid = entry.pid(), "started");
+            self.publish(event);
+        }
+        self.feed(processes, who, Input::StartEnded);
+    }
+
+    /// Takes note that a process was reaped. Returns what tells when its output is complete.
+    pub fn reaped(&self, who: &ProcessId, reaped: Reaped) -> Option<OutputDone> {
+        let mut processes = self.processes();
+        let entry = self.find(&mut processes, who).ok()?;
+        if let Err(error) = self.advance(entry, who, "reap", Op::Exited(reaped)) {
+            tracing::error!(container = %self.id, %error, "an exit that cannot be");
+            return None;
+        }
+        let output = entry.relays.as_ref().map(Relays::output_done);
+        self.feed(&mut processes, who, Input::Reaped);
+        output
+    }
+
+    /// Drops what is left of the execs: their container is gone. Whoever waits for one that never ran learns it.
+    pub fn forget_execs(&self) {
+        self.processes().execs.clear();
+    }
+
+    pub fn publish(&self, what: Happening) {
+        let (namespace, container) = (self.namespace.clone(), self.id.to_string());
+        self.exchange.publish(Event { at: SystemTime::now(), namespace, container, what });
+    }
+
+    pub fn snapshot(&self, who: &ProcessId) -> Result<Snapshot, TaskError> {
+        self.with(who, |entry| Snapshot {
+            pid: entry.pid(),
+            status: entry.state.status(),
+            uris: entry.uris.clone(),
+            reaped: entry.state.reaped(),
+        })
+    }
+
+    /// Waits until the exit of a process has been published; the same answer as often as it is asked.
+    pub async fn wait(&self, who: &ProcessId) -> Result<Reaped, TaskError> {
+        let mut outcome = self.with(who, |entry| entry.outcome.subscribe())?;
+        let known = outcome.wait_for(|outcome| *outcome != Outcome::Pending).await.map(|outcome| *outcome);
+        match known {
+            Ok(Outcome::Exited(reaped)) => Ok(reaped),
+            // The sender goes with an exec that was deleted.
+            _ => Err(TaskError::NotStarted(who.clone())),
+        }
+    }
+
+    /// Sends a signal to one process.
+    pub fn signal(&self, who: &ProcessId, signal: i32) -> Result<(), TaskError> {
+        let process = self.with(who, |entry| match (entry.state.reaped(), &entry.process) {
+            (Some(_), _) => Err(TaskError::Finished(who.clone())),
+            (None, None) => Err(TaskError::NotStarted(who.clone())),
+            (None, Some(process)) => Ok(process.clone()),
+        })??;
+        match process.signal(signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(TaskError::Finished(who.clone())),
+            Err(source) => Err(TaskError::Signal { signal, process: who.clone(), source }),
+            Ok(()) => Ok(()),
+        }
+    }
+}

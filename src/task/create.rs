@@ -1,0 +1,108 @@
+//! Creating a container: reserve the id, take the streams, assemble the root file system, run `runc create`.
+//!
+//! A step that fails undoes those before it, and leaves the id and the bundle as they were.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::container::{Container, Fixed};
+use super::error::TaskError;
+use super::ids::{ContainerId, ProcessId};
+use super::registry::Tasks;
+use crate::events::{Happening, StdioUris};
+use crate::io::{Relays, Stdio, StdioSpec, Streams};
+use crate::reaper::{ExitOf, Process};
+use crate::rootfs::{self, Assembled, Mount};
+use crate::runc::spec;
+
+/// What a Create asks for.
+pub struct CreateRequest {
+    pub id: ContainerId,
+    pub namespace: String,
+    pub bundle: PathBuf,
+    pub rootfs: Vec<Mount>,
+    pub stdio: StdioSpec,
+    pub uris: StdioUris,
+}
+
+impl Tasks {
+    /// Creates a container and answers the pid of its init.
+    pub async fn create(&self, request: CreateRequest) -> Result<u32, TaskError> {
+        let reservation = self.reserve(&request.id)?;
+        let streams = self.parts().streams.claim(request.stdio.streams()).map_err(TaskError::NoStream)?;
+        let (rootfs, private_pid_namespace) = self.prepare(&request).await?;
+        let (process, exit, relays) = match self.create_init(&request, streams).await {
+            Ok(created) => created,
+            Err(error) => {
+                unwind(rootfs).await.unwrap_or_else(|error| tracing::warn!(%error, "cannot unwind a create"));
+                return Err(error);
+            }
+        };
+        let pid = process.pid.as_u32();
+        let created = created_event(&request, pid);
+        let fixed = Fixed {
+            id: request.id,
+            namespace: request.namespace,
+            bundle: request.bundle,
+            rootfs,
+            private_pid_namespace,
+        };
+        let exchange = self.parts().exchange.clone();
+        let container = Arc::new(Container::new(fixed, exchange, process, request.uris, relays));
+        tracing::info!(container = %container.id, pid, "created");
+        container.publish(created);
+        reservation.fill(container.clone());
+        self.follow(&container, ProcessId::Init, exit);
+        Ok(pid)
+    }
+
+    /// Mounts, and reads what has to be known of the spec: both may wait for a disk, so not on this thread.
+    async fn prepare(&self, request: &CreateRequest) -> Result<(Assembled, bool), TaskError> {
+        let (mounts, bundle) = (request.rootfs.clone(), request.bundle.clone());
+        let wait = self.parts().bounds.device_wait;
+        let prepared = tokio::task::spawn_blocking(move || {
+            let private = spec::has_private_pid_namespace(&bundle);
+            rootfs::assemble(&mounts, &bundle, wait).map(|rootfs| (rootfs, private))
+        });
+        Ok(prepared.await.map_err(|_| TaskError::Interrupted("mounting the rootfs"))??)
+    }
+
+    async fn create_init(
+        &self,
+        request: &CreateRequest,
+        streams: Streams,
+    ) -> Result<(Process, ExitOf, Relays), TaskError> {
+        let Stdio { ends, pending } = Stdio::open(request.stdio, streams)?;
+        let runtime = &self.parts().runtime;
+        let relays = pending.start(&self.parts().relays);
+        let created = runtime.create(request.id.as_str(), &request.bundle, ends).await?;
+        match created.claim("create") {
+            Ok((process, exit)) => Ok((process, exit, relays)),
+            Err(error) => {
+                runtime.roll_back(request.id.as_str()).await;
+                Err(error.into())
+            }
+        }
+    }
+}
+
+fn created_event(request: &CreateRequest, pid: u32) -> Happening {
+    let rootfs = request.rootfs.iter().map(|mount| crate::events::RootfsMount {
+        kind: mount.kind.clone(),
+        source: mount.source.clone(),
+        target: mount.target.clone(),
+        options: mount.options.clone(),
+    });
+    Happening::Created {
+        bundle: request.bundle.clone(),
+        rootfs: rootfs.collect(),
+        stdio: request.uris.clone(),
+        pid,
+    }
+}
+
+/// Unmounts what was assembled.
+pub(super) async fn unwind(rootfs: Assembled) -> Result<(), TaskError> {
+    let unwound = tokio::task::spawn_blocking(move || rootfs.unwind()).await;
+    Ok(unwound.map_err(|_| TaskError::Interrupted("unmounting the rootfs"))??)
+}

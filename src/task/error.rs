@@ -1,0 +1,55 @@
+//! Why something cannot be done to a task.
+
+use crate::io::{OpenError, StreamId};
+use crate::reaper::ReaperGone;
+use crate::rootfs::RootfsError;
+use crate::runc::RuncError;
+
+use super::ids::{ContainerId, ExecId, ProcessId};
+
+/// Why something cannot be done to a task.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    #[error("container {0} not found")]
+    NoContainer(ContainerId),
+    #[error("exec {exec} of container {container} not found")]
+    NoExec { container: ContainerId, exec: ExecId },
+    #[error("container {0} already exists")]
+    ContainerExists(ContainerId),
+    #[error("exec {0} already exists")]
+    ExecExists(ExecId),
+    #[error("bundle {0} already exists")]
+    BundleExists(ContainerId),
+    #[error("stream {0} not found")]
+    NoStream(StreamId),
+    /// The state of the process does not allow it.
+    #[error("cannot {op} {process}: it is {state}")]
+    WrongState { op: &'static str, process: ProcessId, state: &'static str },
+    /// It was added, but there is no process yet.
+    #[error("process {0} was not started")]
+    NotStarted(ProcessId),
+    #[error("process {0} already finished")]
+    Finished(ProcessId),
+    #[error("init of container {0} is not running")]
+    InitGone(ContainerId),
+    /// No more containers: the daemon is on its way down.
+    #[error("the guest is shutting down")]
+    Stopping,
+    #[error("{0} took too long")]
+    Deadline(&'static str),
+    #[error(transparent)]
+    Stdio(#[from] OpenError),
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    #[error(transparent)]
+    Runc(#[from] RuncError),
+    #[error(transparent)]
+    Reaper(#[from] ReaperGone),
+    #[error("send signal {signal} to {process}: {source}")]
+    Signal { signal: i32, process: ProcessId, source: std::io::Error },
+    #[error("write bundle {container}: {source}")]
+    Bundle { container: ContainerId, source: std::io::Error },
+    /// A blocking step was given up because the runtime is going down, or it panicked.
+    #[error("{0} was interrupted")]
+    Interrupted(&'static str),
+}

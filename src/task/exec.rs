@@ -1,0 +1,123 @@
+//! Execs: added by Exec, started by Start.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::container::{Container, Entry, ExecPlan, Outcome};
+use super::error::TaskError;
+use super::gate::{Gate, Input};
+use super::ids::{ContainerId, ExecId, ProcessId};
+use super::registry::Tasks;
+use super::state::{Op, State};
+use crate::events::{Happening, StdioUris};
+use crate::io::{Relays, Stdio, StdioSpec};
+use crate::reaper::{ExitOf, Process};
+
+/// What an Exec asks for.
+pub struct ExecRequest {
+    pub container: ContainerId,
+    pub exec: ExecId,
+    /// JSON of the OCI process.
+    pub process: Vec<u8>,
+    pub stdio: StdioSpec,
+    pub uris: StdioUris,
+}
+
+impl Tasks {
+    /// Adds an exec to a container whose init has not ended. Nothing runs yet; its streams are its own from now on.
+    pub fn exec(&self, request: ExecRequest) -> Result<(), TaskError> {
+        let container = self.get(&request.container)?;
+        let mut processes = container.processes();
+        if processes.execs.contains_key(&request.exec) {
+            return Err(TaskError::ExecExists(request.exec));
+        }
+        if !processes.init.state.takes_execs() {
+            return Err(TaskError::InitGone(request.container));
+        }
+        let streams = self.parts().streams.claim(request.stdio.streams()).map_err(TaskError::NoStream)?;
+        let stdio = Stdio::open(request.stdio, streams)?;
+        let entry = Entry {
+            state: State::Created,
+            gate: Gate::exec(),
+            process: None,
+            uris: request.uris,
+            relays: None,
+            outcome: watch::Sender::new(Outcome::Pending),
+            plan: Some(ExecPlan { process: request.process, stdio }),
+        };
+        container.publish(Happening::ExecAdded { exec_id: request.exec.to_string() });
+        processes.execs.insert(request.exec, entry);
+        Ok(())
+    }
+
+    pub(super) async fn start_exec(
+        &self,
+        container: &Arc<Container>,
+        exec: &ExecId,
+    ) -> Result<u32, TaskError> {
+        let plan = begin(container, exec)?;
+        match self.run(container, plan).await {
+            Ok((process, exit, relays)) => {
+                let pid = started(container, exec, process, relays);
+                self.follow(container, ProcessId::Exec(exec.clone()), exit);
+                Ok(pid)
+            }
+            Err(error) => {
+                failed(container, exec);
+                Err(error)
+            }
+        }
+    }
+
+    async fn run(
+        &self,
+        container: &Container,
+        plan: ExecPlan,
+    ) -> Result<(Process, ExitOf, Relays), TaskError> {
+        let Stdio { ends, pending } = plan.stdio;
+        let relays = pending.start(&self.parts().relays);
+        let created = self.parts().runtime.exec(container.id.as_str(), &plan.process, ends).await?;
+        let (process, exit) = created.claim("exec")?;
+        Ok((process, exit, relays))
+    }
+}
+
+/// Counts the exec in at the gate of its init: from here on the init's exit waits for it.
+fn begin(container: &Container, exec: &ExecId) -> Result<ExecPlan, TaskError> {
+    let who = ProcessId::Exec(exec.clone());
+    let mut processes = container.processes();
+    let init_gone = !processes.init.state.takes_execs();
+    let entry = container.find(&mut processes, &who)?;
+    if init_gone {
+        return Err(TaskError::InitGone(container.id.clone()));
+    }
+    container.advance(entry, &who, "start", Op::Start)?;
+    let plan = entry.plan.take().expect("an exec is started once, and has its plan until then");
+    container.feed(&mut processes, &who, Input::StartBegan);
+    container.feed(&mut processes, &ProcessId::Init, Input::ExecBegan);
+    Ok(plan)
+}
+
+fn started(container: &Container, exec: &ExecId, process: Process, relays: Relays) -> u32 {
+    let who = ProcessId::Exec(exec.clone());
+    let pid = process.pid.as_u32();
+    let mut processes = container.processes();
+    let Ok(entry) = container.find(&mut processes, &who) else { return pid };
+    entry.process = Some(Arc::new(process));
+    entry.relays = Some(relays);
+    let event = Happening::ExecStarted { exec_id: exec.to_string(), pid };
+    container.end_start(&mut processes, &who, Op::Started, Some(event));
+    pid
+}
+
+/// It stays as it was added, can only be deleted, and holds back nothing any more.
+fn failed(container: &Container, exec: &ExecId) {
+    let who = ProcessId::Exec(exec.clone());
+    let mut processes = container.processes();
+    container.end_start(&mut processes, &who, Op::StartFailedForGood, None);
+    if let Ok(entry) = container.find(&mut processes, &who) {
+        entry.outcome.send_replace(Outcome::NeverRan);
+    }
+    container.feed(&mut processes, &ProcessId::Init, Input::ExecEnded);
+}

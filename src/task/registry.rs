@@ -1,0 +1,242 @@
+//! All containers of the guest, and what can be asked of them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::bundles::Bundles;
+use super::container::{Container, Snapshot};
+use super::error::TaskError;
+use super::gate::Input;
+use super::ids::{ContainerId, ProcessId};
+use super::settle;
+use super::state::Op;
+use crate::events::{Exchange, Happening};
+use crate::io::{RelayTasks, StreamTable};
+use crate::reaper::{ExitOf, Reaped};
+use crate::runc::Runtime;
+use crate::tracked::Tracked;
+
+use tokio::sync::watch;
+
+/// How long things may take here.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long an exit waits for output that something still holds open (the design's io_drain_ms).
+    pub io_drain: Duration,
+    /// How long a Delete waits for output to be taken (delete_drain_ms).
+    pub delete_drain: Duration,
+    /// How much earlier than its caller's deadline it stops waiting (delete_margin).
+    pub delete_margin: Duration,
+    /// How long a Create waits for a block device it names.
+    pub device_wait: Duration,
+}
+
+/// What the tasks are made of; cheap to clone.
+#[derive(Clone)]
+pub struct Parts {
+    pub runtime: Runtime,
+    pub exchange: Exchange,
+    pub streams: StreamTable,
+    pub relays: RelayTasks,
+    pub bundles: Bundles,
+    pub bounds: Bounds,
+    /// Whether TaskDelete is published here, or by the host.
+    pub publish_delete: bool,
+}
+
+/// The registry; a handle.
+#[derive(Clone)]
+pub struct Tasks(Arc<Shared>);
+
+struct Shared {
+    parts: Parts,
+    slots: Mutex<Slots>,
+    /// How many Creates are under way.
+    creating: watch::Sender<usize>,
+    followers: Tracked,
+}
+
+#[derive(Default)]
+struct Slots {
+    by_id: HashMap<ContainerId, Slot>,
+    closed: bool,
+}
+
+enum Slot {
+    /// Its Create is under way: no other call sees it.
+    Reserved,
+    Ready(Arc<Container>),
+}
+
+/// An id that a Create has taken; given back unless it was filled.
+pub struct Reservation {
+    tasks: Tasks,
+    id: ContainerId,
+}
+
+impl Tasks {
+    pub fn new(parts: Parts) -> Tasks {
+        let (slots, creating) = (Mutex::default(), watch::Sender::new(0));
+        Tasks(Arc::new(Shared { parts, slots, creating, followers: Tracked::default() }))
+    }
+
+    pub(super) fn parts(&self) -> &Parts {
+        &self.0.parts
+    }
+
+    pub fn bundles(&self) -> &Bundles {
+        &self.0.parts.bundles
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        // A map is whole between any two of its calls.
+        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The container of this id, once its Create is done.
+    pub fn get(&self, id: &ContainerId) -> Result<Arc<Container>, TaskError> {
+        match self.slots().by_id.get(id) {
+            Some(Slot::Ready(container)) => Ok(container.clone()),
+            Some(Slot::Reserved) | None => Err(TaskError::NoContainer(id.clone())),
+        }
+    }
+
+    /// Takes an id for a Create.
+    pub(super) fn reserve(&self, id: &ContainerId) -> Result<Reservation, TaskError> {
+        let mut slots = self.slots();
+        if slots.closed {
+            return Err(TaskError::Stopping);
+        }
+        if slots.by_id.contains_key(id) {
+            return Err(TaskError::ContainerExists(id.clone()));
+        }
+        slots.by_id.insert(id.clone(), Slot::Reserved);
+        self.0.creating.send_modify(|creating| *creating += 1);
+        Ok(Reservation { tasks: self.clone(), id: id.clone() })
+    }
+
+    pub(super) fn remove(&self, id: &ContainerId) {
+        self.slots().by_id.remove(id);
+    }
+
+    /// Waits until every process that was reaped has been told, but no longer than `limit`.
+    pub(super) async fn finish_followers(&self, limit: Duration) {
+        if !self.0.followers.finish(limit).await {
+            tracing::warn!("exits were not told in time");
+        }
+    }
+
+    /// Follows a process to its end.
+    pub(super) fn follow(&self, container: &Arc<Container>, who: ProcessId, exit: ExitOf) {
+        let follower = settle::follow(self.0.parts.clone(), container.clone(), who, exit);
+        self.0.followers.spawn(follower);
+    }
+
+    /// Whether there is no container, not even one that is being created.
+    pub fn is_empty(&self) -> bool {
+        self.slots().by_id.is_empty()
+    }
+
+    /// From now on no Create begins.
+    pub(super) fn close(&self) {
+        self.slots().closed = true;
+    }
+
+    /// Waits until no Create is under way.
+    pub(super) async fn no_create_under_way(&self) {
+        // It cannot fail: the sender lives as long as the registry.
+        let _ = self.0.creating.subscribe().wait_for(|creating| *creating == 0).await;
+    }
+
+    /// The containers that there are.
+    pub(super) fn all(&self) -> Vec<Arc<Container>> {
+        let slots = self.slots();
+        let ready = |slot: &Slot| match slot {
+            Slot::Ready(container) => Some(container.clone()),
+            Slot::Reserved => None,
+        };
+        slots.by_id.values().filter_map(ready).collect()
+    }
+
+    /// Starts the init, or an exec that was added.
+    pub async fn start(&self, id: &ContainerId, who: &ProcessId) -> Result<u32, TaskError> {
+        let container = self.get(id)?;
+        match who {
+            ProcessId::Init => self.start_init(&container).await,
+            ProcessId::Exec(exec) => self.start_exec(&container, exec).await,
+        }
+    }
+
+    async fn start_init(&self, container: &Container) -> Result<u32, TaskError> {
+        let init = &ProcessId::Init;
+        {
+            let mut processes = container.processes();
+            container.advance(&mut processes.init, init, "start", Op::Start)?;
+            container.feed(&mut processes, init, Input::StartBegan);
+        }
+        let started = self.parts().runtime.start(container.id.as_str()).await;
+        let mut processes = container.processes();
+        let pid = processes.init.pid();
+        let (op, event) = match started {
+            Ok(()) => (Op::Started, Some(Happening::Started { pid })),
+            Err(_) => (Op::StartFailed, None),
+        };
+        container.end_start(&mut processes, init, op, event);
+        Ok(started.map(|()| pid)?)
+    }
+
+    pub fn state(&self, id: &ContainerId, who: &ProcessId) -> Result<(PathBuf, Snapshot), TaskError> {
+        let container = self.get(id)?;
+        Ok((container.bundle.clone(), container.snapshot(who)?))
+    }
+
+    /// Waits for the exit of a process to be published. Dropping the future changes nothing.
+    pub async fn wait(&self, id: &ContainerId, who: &ProcessId) -> Result<Reaped, TaskError> {
+        self.get(id)?.wait(who).await
+    }
+
+    /// Signals one process, or with `all` every process of the container.
+    pub async fn kill(
+        &self,
+        id: &ContainerId,
+        who: &ProcessId,
+        signal: i32,
+        all: bool,
+    ) -> Result<(), TaskError> {
+        let container = self.get(id)?;
+        match who {
+            ProcessId::Init if all && container.snapshot(who)?.reaped.is_none() => {
+                Ok(self.parts().runtime.kill_all(id.as_str(), signal).await?)
+            }
+            _ => container.signal(who, signal),
+        }
+    }
+
+    /// Every process of the container, with its exec id where it is an exec's.
+    pub async fn pids(&self, id: &ContainerId) -> Result<Vec<(u32, Option<String>)>, TaskError> {
+        let container = self.get(id)?;
+        let pids = self.parts().runtime.ps(id.as_str()).await?;
+        let processes = container.processes();
+        let exec_of = |pid| processes.execs.iter().find(|(_, exec)| exec.pid() == pid);
+        Ok(pids.into_iter().map(|pid| (pid, exec_of(pid).map(|(exec, _)| exec.to_string()))).collect())
+    }
+}
+
+impl Reservation {
+    /// The container is there.
+    pub fn fill(self, container: Arc<Container>) {
+        self.tasks.slots().by_id.insert(self.id.clone(), Slot::Ready(container));
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut slots = self.tasks.slots();
+        if matches!(slots.by_id.get(&self.id), Some(Slot::Reserved)) {
+            slots.by_id.remove(&self.id);
+        }
+        self.tasks.0.creating.send_modify(|creating| *creating -= 1);
+    }
+}

@@ -1,0 +1,198 @@
+//! The state of one process: what may happen to it, and what it answers meanwhile. Pure.
+
+use crate::reaper::Reaped;
+
+/// Where a process is in its life, as containerd names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Created,
+    Running,
+    Stopped,
+}
+
+/// The life of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Added, and not started. There is no process yet if it is an exec.
+    Created,
+    /// A start is under way.
+    Starting,
+    /// Its start failed: it can only be deleted (execs).
+    NotStarted,
+    Running,
+    /// It ended while its start was under way.
+    StoppedStarting(Reaped),
+    Stopped(Reaped),
+    /// A delete is under way.
+    Deleting(Option<Reaped>),
+}
+
+/// What can happen to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// A Start was asked for.
+    Start,
+    /// It succeeded.
+    Started,
+    /// It failed, and the process is as it was.
+    StartFailed,
+    /// It failed for good.
+    StartFailedForGood,
+    /// The process was reaped.
+    Exited(Reaped),
+    /// A Delete was asked for.
+    Delete,
+    /// It failed: the process is as it was.
+    DeleteFailed,
+}
+
+/// What cannot happen in this state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    pub from: State,
+    pub op: Op,
+}
+
+impl State {
+    /// The state after `op`; everything that is not listed is refused.
+    pub fn after(self, op: Op) -> Result<State, Refused> {
+        use {Op::*, State::*};
+        match (self, op) {
+            (Created, Start) => Ok(Starting),
+            (Starting, Started) => Ok(Running),
+            (Starting, StartFailed) => Ok(Created),
+            (Starting, StartFailedForGood) => Ok(NotStarted),
+            // A process may die before its start has answered, whatever that answers then.
+            (Starting, Exited(reaped)) => Ok(StoppedStarting(reaped)),
+            (StoppedStarting(reaped), Started | StartFailed | StartFailedForGood) => Ok(Stopped(reaped)),
+            (Created | Running, Exited(reaped)) => Ok(Stopped(reaped)),
+            (Created | NotStarted, Delete) => Ok(Deleting(None)),
+            (Stopped(reaped), Delete) => Ok(Deleting(Some(reaped))),
+            // Deleting a created init kills it.
+            (Deleting(None), Exited(reaped)) => Ok(Deleting(Some(reaped))),
+            (Deleting(Some(reaped)), DeleteFailed) => Ok(Stopped(reaped)),
+            (Deleting(None), DeleteFailed) => Ok(Created),
+            (from, op) => Err(Refused { from, op }),
+        }
+    }
+
+    /// The end of the process, once it was reaped.
+    pub fn reaped(self) -> Option<Reaped> {
+        match self {
+            State::StoppedStarting(reaped) | State::Stopped(reaped) => Some(reaped),
+            State::Deleting(reaped) => reaped,
+            State::Created | State::Starting | State::NotStarted | State::Running => None,
+        }
+    }
+
+    /// Whether execs may be added to, or started in, the container of an init in this state.
+    pub fn takes_execs(self) -> bool {
+        matches!(self, State::Created | State::Starting | State::Running)
+    }
+
+    /// What State answers.
+    pub fn status(self) -> Status {
+        match self {
+            State::Created | State::Starting | State::NotStarted | State::Deleting(None) => Status::Created,
+            State::Running => Status::Running,
+            State::StoppedStarting(_) | State::Stopped(_) | State::Deleting(Some(_)) => Status::Stopped,
+        }
+    }
+
+    /// The word for it in an error.
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Created => "created",
+            State::Starting => "starting",
+            State::NotStarted => "not started",
+            State::Running => "running",
+            State::StoppedStarting(_) | State::Stopped(_) => "stopped",
+            State::Deleting(_) => "deleting",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+    use Op::*;
+    use State::*;
+
+    use super::*;
+    use crate::reaper::Exit;
+
+    const DEAD: Reaped = Reaped { exit: Exit::Code(1), at: SystemTime::UNIX_EPOCH };
+
+    fn check(from: State, op: Op, expected: Option<State>) {
+        assert_eq!(from.after(op).ok(), expected, "{from:?} after {op:?}");
+    }
+
+    #[test]
+    fn a_process_is_started_once() {
+        check(Created, Start, Some(Starting));
+        for from in [Starting, NotStarted, Running, StoppedStarting(DEAD), Stopped(DEAD), Deleting(None)] {
+            check(from, Start, None);
+        }
+    }
+
+    #[test]
+    fn a_process_that_dies_before_start_answers_is_stopped() {
+        check(Created, Exited(DEAD), Some(Stopped(DEAD)));
+        check(Starting, Exited(DEAD), Some(StoppedStarting(DEAD)));
+        check(StoppedStarting(DEAD), Started, Some(Stopped(DEAD)));
+        check(StoppedStarting(DEAD), StartFailed, Some(Stopped(DEAD)));
+        assert_eq!(StoppedStarting(DEAD).status(), Status::Stopped);
+    }
+
+    #[test]
+    fn an_exec_whose_start_failed_can_only_be_deleted() {
+        check(Starting, StartFailedForGood, Some(NotStarted));
+        check(NotStarted, Start, None);
+        check(NotStarted, Delete, Some(Deleting(None)));
+        assert_eq!(NotStarted.status(), Status::Created);
+    }
+
+    #[test]
+    fn what_runs_or_is_being_started_cannot_be_deleted() {
+        for from in [Running, Starting, StoppedStarting(DEAD), Deleting(None)] {
+            check(from, Delete, None);
+        }
+        check(Created, Delete, Some(Deleting(None)));
+        check(Stopped(DEAD), Delete, Some(Deleting(Some(DEAD))));
+    }
+
+    #[test]
+    fn a_failed_delete_can_be_tried_again() {
+        check(Deleting(Some(DEAD)), DeleteFailed, Some(Stopped(DEAD)));
+        check(Deleting(None), DeleteFailed, Some(Created));
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop::sample::select(vec![
+            Start,
+            Started,
+            StartFailed,
+            StartFailedForGood,
+            Exited(DEAD),
+            Delete,
+            DeleteFailed,
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn once_reaped_a_process_stays_dead(ops in prop::collection::vec(op(), 0..40)) {
+            let (mut state, mut dead) = (Created, false);
+            for op in ops {
+                if let Ok(next) = state.after(op) {
+                    state = next;
+                }
+                dead |= state.reaped().is_some();
+                prop_assert_eq!(dead, state.reaped().is_some());
+                prop_assert_eq!(dead, state.status() == Status::Stopped);
+            }
+        }
+    }
+}
