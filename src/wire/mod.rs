@@ -1,1 +1,31 @@
-//! wire.
+//! The wire: ttrpc frames as a pure state machine, connections, dispatch and their bounds, listening and peers.
+//!
+//! It never knows what a request means: handlers come in through [`Router`] and bytes go out.
+//!
+//! A connection is read by one loop ([`connection`]) that decodes frames ([`frame`]), asks the pure [`session`]
+//! what each one asks for, and starts calls. Everything a peer is sent passes through one ordered [`outbox`].
+
+pub mod connection;
+pub mod frame;
+pub mod listen;
+pub mod router;
+pub mod session;
+pub mod stream;
+
+mod calls;
+mod outbox;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection::{patience, serve};
+pub use listen::{accept_loop, Address, Listener};
+pub use router::{Router, StreamCall, StreamMethod};
+pub use stream::Stream;
+
+use tokio::sync::watch;
+
+/// Waits until `stop` is true. That nobody can say so any more counts as a stop too. Cancel safe.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

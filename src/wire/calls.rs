@@ -1,0 +1,190 @@
+//! The calls in flight on one connection: how many there may be, how each one ends, and that each is answered once.
+//!
+//! It never reads frames and never looks into a request.
+
+use std::collections::HashMap;
+use std::future::{self, Future};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+
+use tokio::task::{self, AbortHandle, JoinError, JoinSet};
+use tokio::time::{sleep_until, Instant};
+use ttrpc::get_status;
+use ttrpc::proto::{Code, Response, Status};
+
+use super::frame;
+use super::outbox::Outbox;
+
+/// Calls that do something, at a time and connection. A host has a handful; the bound is against a runaway one.
+const MAX_WORKING: usize = 64;
+/// Calls that wait for something, at a time and connection: one Wait for each process of a busy VM, and streams.
+const MAX_PARKED: usize = 1024;
+
+/// How a call may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// It changes something: once begun it is finished, whatever happens to its client or its deadline.
+    Working,
+    /// It only looks or waits: it is dropped when its client goes or its deadline passes.
+    Parked,
+}
+
+/// What a finished call leaves to be sent.
+pub enum Outcome {
+    Response(Response),
+    /// A stream that ended well.
+    Closed,
+}
+
+/// The one answer of a call. Whoever answers first wins; the rest is dropped.
+#[derive(Clone)]
+pub struct Reply {
+    stream_id: u32,
+    outbox: Arc<Outbox>,
+    answered: Arc<AtomicBool>,
+}
+
+/// The table of calls in flight. Dropping it drops the calls with it.
+#[derive(Default)]
+pub struct Calls {
+    tasks: JoinSet<()>,
+    live: HashMap<task::Id, Call>,
+}
+
+struct Call {
+    reply: Reply,
+    lane: Lane,
+    abort: AbortHandle,
+}
+
+impl Calls {
+    /// Whether another call fits into `lane`.
+    pub fn has_room(&self, lane: Lane) -> bool {
+        let bound = match lane {
+            Lane::Working => MAX_WORKING,
+            Lane::Parked => MAX_PARKED,
+        };
+        self.live.values().filter(|call| call.lane == lane).count() < bound
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Starts a call as a task of its own.
+    pub fn begin<F>(&mut self, lane: Lane, deadline: Option<Instant>, reply: Reply, work: F)
+    where
+        F: Future<Output = Outcome> + Send + 'static,
+    {
+        let abort = self.tasks.spawn(run(lane, deadline, reply.clone(), work));
+        self.live.insert(abort.id(), Call { reply, lane, abort });
+    }
+
+    /// Waits for a call to end and gives its stream id; for ever if there is none. Cancel safe.
+    pub async fn ended(&mut self) -> u32 {
+        match self.tasks.join_next_with_id().await {
+            Some(end) => self.settle(end),
+            None => future::pending().await,
+        }
+    }
+
+    /// The stream id of a call that has already ended, if there is one.
+    pub fn try_ended(&mut self) -> Option<u32> {
+        let end = self.tasks.try_join_next_with_id()?;
+        Some(self.settle(end))
+    }
+
+    /// Stops the call on a stream, after answering it with `status`.
+    pub fn abort(&self, stream_id: u32, status: Status) {
+        if let Some(call) = self.live.values().find(|call| call.reply.stream_id == stream_id) {
+            call.reply.refuse(status);
+            call.abort.abort();
+        }
+    }
+
+    /// Stops all calls that only wait: their client has gone.
+    pub fn abandon_parked(&self) {
+        self.live.values().filter(|call| call.lane == Lane::Parked).for_each(|call| call.abort.abort());
+    }
+
+    /// Waits until every call has ended.
+    pub async fn finish(&mut self) {
+        while let Some(end) = self.tasks.join_next_with_id().await {
+            self.settle(end);
+        }
+    }
+
+    fn settle(&mut self, end: Result<(task::Id, ()), JoinError>) -> u32 {
+        let id = end.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
+        let call = self.live.remove(&id).expect("every task of the set is entered when it is spawned");
+        match end {
+            Err(error) if error.is_panic() => {
+                tracing::error!(stream_id = call.reply.stream_id, %error, "a handler panicked");
+                call.reply.refuse(get_status(Code::INTERNAL, "handler panicked"));
+            }
+            // Ended, or stopped by us.
+            _ => {}
+        }
+        call.reply.stream_id
+    }
+}
+
+impl Reply {
+    /// The answer that is owed on `stream_id`.
+    pub fn new(stream_id: u32, outbox: Arc<Outbox>) -> Self {
+        Self { stream_id, outbox, answered: Arc::default() }
+    }
+
+    /// The stream the answer goes to.
+    pub fn stream_id(&self) -> u32 {
+        self.stream_id
+    }
+
+    /// Whether the caller has been answered already.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Answers with an error.
+    pub fn refuse(&self, status: Status) {
+        self.send(|id| frame::status(id, status));
+    }
+
+    fn end(&self, outcome: Outcome) {
+        self.send(|id| match outcome {
+            Outcome::Response(response) => frame::response(id, &response),
+            Outcome::Closed => frame::close(id),
+        });
+    }
+
+    fn send(&self, frame: impl FnOnce(u32) -> Vec<u8>) {
+        if !self.answered.swap(true, Ordering::Relaxed) {
+            self.outbox.push(frame(self.stream_id));
+        }
+    }
+}
+
+/// Runs a call and answers it: with its outcome, or at its deadline with `DEADLINE_EXCEEDED`.
+async fn run(lane: Lane, deadline: Option<Instant>, reply: Reply, work: impl Future<Output = Outcome>) {
+    let mut work = pin!(work);
+    tokio::select! {
+        biased;
+        outcome = &mut work => reply.end(outcome),
+        () = passed(deadline) => {
+            reply.refuse(get_status(Code::DEADLINE_EXCEEDED, "deadline exceeded"));
+            if lane == Lane::Working {
+                // Only the caller stopped waiting. What was begun must not be left half done.
+                work.await;
+            }
+        }
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => future::pending().await,
+    }
+}

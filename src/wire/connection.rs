@@ -1,0 +1,278 @@
+//! One connection: reads frames, does what the session says, and sees every call to its end.
+//!
+//! It owns the socket and the bounds of a connection. It never knows what a call means, and no frame, panic or
+//! vanished peer ends anything but this one connection.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf};
+use tokio::sync::{watch, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{timeout, Instant};
+use ttrpc::proto::{Code, MessageHeader, Request, Response, Status};
+use ttrpc::r#async::TtrpcContext;
+use ttrpc::{get_status, Error};
+
+use super::calls::{Calls, Lane, Outcome, Reply};
+use super::frame::{self, Decoder};
+use super::outbox::{outbox, Outbox};
+use super::router::{Router, Unary};
+use super::session::{Opening, Session, Step};
+use super::stopped;
+use super::stream::{Inlet, Stream, Undelivered};
+use crate::sys::socket::Socket;
+
+/// Bytes read at a time. A small one: each idle connection holds such a buffer.
+const READ_CHUNK: usize = 16 << 10;
+/// Messages of clients that handlers have not taken yet, in bytes and for all streams of the connection.
+const MAX_UNREAD: usize = 8 << 20;
+/// How long a connection that ends waits for its last answers to be read, and for the peer to close.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Serves one connection until its peer closes it or `stop` becomes true.
+///
+/// When the peer goes, calls that only wait are dropped, the socket is closed, and the future stays until every call
+/// that was begun and changes something is finished. When `stop` becomes true, new calls are answered `UNAVAILABLE`,
+/// those in flight (waiting ones and streams too) run on to their end, answers are flushed, and the connection is
+/// closed. There is no deadline on the calls: a caller who cannot wait drops the future, which drops them.
+pub async fn serve(socket: Socket, router: Arc<Router>, stop: watch::Receiver<bool>) {
+    tracing::debug!("connection opened");
+    let (mut reader, socket) = tokio::io::split(socket);
+    let (outbox, queue) = outbox();
+    let mut writer = JoinSet::new();
+    writer.spawn(queue.drain(socket));
+
+    let mut connection = Connection::new(router, outbox);
+    let end = connection.run(&mut reader, &mut writer, stop).await;
+    if let End::PeerGone = end {
+        connection.abandon();
+    }
+    connection.outbox.close();
+    // The writer ends by itself when all is written or the peer is gone; one who does not read is not waited for.
+    let flushed = timeout(LINGER, writer.join_next()).await.is_ok();
+    if let (true, End::Stopped) = (flushed, end) {
+        await_close(&mut reader).await;
+    }
+    writer.shutdown().await;
+    drop(reader);
+    tracing::debug!("connection closed");
+    connection.calls.finish().await;
+}
+
+/// Why a connection takes no more frames.
+enum End {
+    PeerGone,
+    Stopped,
+}
+
+struct Connection {
+    decoder: Decoder,
+    session: Session,
+    calls: Calls,
+    outbox: Arc<Outbox>,
+    /// Where the messages of open streams go.
+    inlets: HashMap<u32, Inlet>,
+    unread: Arc<Semaphore>,
+    gone: watch::Sender<bool>,
+    stopping: bool,
+}
+
+impl Connection {
+    fn new(router: Arc<Router>, outbox: Arc<Outbox>) -> Self {
+        Self {
+            decoder: Decoder::default(),
+            session: Session::new(router),
+            calls: Calls::default(),
+            outbox,
+            inlets: HashMap::new(),
+            unread: Arc::new(Semaphore::new(MAX_UNREAD)),
+            gone: watch::Sender::new(false),
+            stopping: false,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        reader: &mut ReadHalf<Socket>,
+        writer: &mut JoinSet<io::Result<()>>,
+        mut stop: watch::Receiver<bool>,
+    ) -> End {
+        let mut chunk = vec![0; READ_CHUNK].into_boxed_slice();
+        loop {
+            if self.stopping && self.calls.is_empty() {
+                return End::Stopped;
+            }
+            tokio::select! {
+                biased;
+                stream_id = self.calls.ended() => self.forget(stream_id),
+                _ = writer.join_next() => return End::PeerGone,
+                () = stopped(&mut stop), if !self.stopping => self.stopping = true,
+                read = read_when_room(reader, &self.outbox, &mut chunk) => match read {
+                    Ok(0) | Err(_) => return End::PeerGone,
+                    Ok(length) => self.take(&chunk[..length]).await,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, mut input: &[u8]) {
+        while let Some(incoming) = self.decoder.decode(&mut input) {
+            match self.session.step(incoming) {
+                Step::Ignore => {}
+                Step::Answer { stream_id, status } => self.outbox.push(frame::status(stream_id, status)),
+                Step::Call { stream_id, unary, request } => self.call(stream_id, unary, request).await,
+                Step::Open(opening) => self.open(opening).await,
+                Step::Data { stream_id, message, last } => self.deliver(stream_id, message, last).await,
+                Step::Abort { stream_id, status } => self.abort(stream_id, status),
+            }
+        }
+    }
+
+    async fn call(&mut self, stream_id: u32, unary: Unary, request: Request) {
+        let lane = if unary.abandonable { Lane::Parked } else { Lane::Working };
+        let reply = Reply::new(stream_id, self.outbox.clone());
+        if let Err(status) = self.admit(lane).await {
+            return reply.refuse(status);
+        }
+        let deadline = deadline(&request);
+        let ctx = context(stream_id, &request);
+        self.calls.begin(lane, deadline, reply, async move {
+            Outcome::Response(respond(unary.handler.handler(ctx, request).await))
+        });
+    }
+
+    async fn open(&mut self, opening: Opening) {
+        let Opening { stream_id, method, request, first, client_open } = opening;
+        let reply = Reply::new(stream_id, self.outbox.clone());
+        if let Err(status) = self.admit(Lane::Parked).await {
+            self.session.ended(stream_id);
+            return reply.refuse(status);
+        }
+        let gone = self.gone.subscribe();
+        let (stream, inlet) = Stream::new(reply.clone(), self.outbox.clone(), gone, self.unread.clone());
+        let deadline = deadline(&request);
+        let ctx = context(stream_id, &request);
+        // The method is called inside the task, so that a panic of it is caught like one of its future.
+        self.calls.begin(Lane::Parked, deadline, reply, async move {
+            match method.call(ctx, request.payload, stream).await {
+                Ok(()) => Outcome::Closed,
+                Err(status) => Outcome::Response(failed(status)),
+            }
+        });
+        if client_open {
+            self.inlets.insert(stream_id, inlet);
+            self.deliver(stream_id, first, false).await;
+        }
+    }
+
+    async fn deliver(&mut self, stream_id: u32, message: Option<Vec<u8>>, last: bool) {
+        let delivered = match (self.inlets.get(&stream_id), message) {
+            (Some(inlet), Some(message)) => inlet.deliver(message).await,
+            _ => Ok(()),
+        };
+        if last {
+            self.inlets.remove(&stream_id);
+        }
+        if delivered == Err(Undelivered::Full) {
+            self.abort(
+                stream_id,
+                get_status(Code::RESOURCE_EXHAUSTED, "stream is full: its handler does not read"),
+            );
+        }
+    }
+
+    fn abort(&mut self, stream_id: u32, status: Status) {
+        self.calls.abort(stream_id, status);
+        self.forget(stream_id);
+    }
+
+    fn forget(&mut self, stream_id: u32) {
+        self.inlets.remove(&stream_id);
+        self.session.ended(stream_id);
+    }
+
+    /// Whether one more call may begin.
+    async fn admit(&mut self, lane: Lane) -> Result<(), Status> {
+        if self.stopping {
+            return Err(get_status(Code::UNAVAILABLE, "shutting down"));
+        }
+        if !self.calls.has_room(lane) {
+            // Calls that need no waiting get a chance to end first: a burst of them is no overload.
+            tokio::task::yield_now().await;
+            while let Some(stream_id) = self.calls.try_ended() {
+                self.forget(stream_id);
+            }
+        }
+        match self.calls.has_room(lane) {
+            true => Ok(()),
+            false => {
+                Err(get_status(Code::RESOURCE_EXHAUSTED, "too many requests in flight on this connection"))
+            }
+        }
+    }
+
+    fn abandon(&mut self) {
+        self.gone.send_replace(true);
+        self.inlets.clear();
+        self.calls.abandon_parked();
+    }
+}
+
+/// Reads once the answers that wait leave room. Cancel safe.
+async fn read_when_room(
+    reader: &mut (impl AsyncRead + Unpin),
+    outbox: &Outbox,
+    chunk: &mut [u8],
+) -> io::Result<usize> {
+    outbox.room().await;
+    reader.read(chunk).await
+}
+
+/// Waits for the peer to close, after our half is closed: a vsock that is closed with data on its way loses it.
+async fn await_close(reader: &mut (impl AsyncRead + Unpin)) {
+    let drained = timeout(LINGER, tokio::io::copy(reader, &mut tokio::io::sink())).await;
+    if drained.is_err() {
+        tracing::debug!("the peer keeps its half open");
+    }
+}
+
+/// How long the caller of a request waits, from its arrival on. Zero and less mean for ever, as in Go.
+pub fn patience(timeout_nano: i64) -> Option<Duration> {
+    let nanos = u64::try_from(timeout_nano).ok().filter(|nanos| *nanos > 0)?;
+    Some(Duration::from_nanos(nanos))
+}
+
+fn deadline(request: &Request) -> Option<Instant> {
+    Instant::now().checked_add(patience(request.timeout_nano)?)
+}
+
+fn context(stream_id: u32, request: &Request) -> TtrpcContext {
+    TtrpcContext {
+        mh: MessageHeader::new_request(stream_id, request.payload.len() as u32),
+        metadata: ttrpc::context::from_pb(&request.metadata),
+        timeout_nano: request.timeout_nano,
+        ..TtrpcContext::default()
+    }
+}
+
+/// The answer to what generated code returned. Only undecodable payloads and our own bugs are not a status already.
+fn respond(result: ttrpc::Result<Response>) -> Response {
+    match result {
+        Ok(response) => response,
+        Err(Error::RpcStatus(status)) => failed(status),
+        // The prefix is ttrpc's, in `async_request_handler!`.
+        Err(Error::Others(text)) if text.starts_with("Unpack request error") => {
+            failed(get_status(Code::INVALID_ARGUMENT, text))
+        }
+        Err(other) => failed(get_status(Code::INTERNAL, other)),
+    }
+}
+
+fn failed(status: Status) -> Response {
+    let mut response = Response::new();
+    response.set_status(status);
+    response
+}

@@ -1,0 +1,94 @@
+//! The table of services: which handler answers which method, and how its calls may end.
+//!
+//! It is built once and only read afterwards. It never runs a handler; [`super::connection`] does.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use ttrpc::proto::Status;
+use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
+
+use super::stream::Stream;
+
+/// A method with messages beyond one request and one response.
+pub trait StreamMethod: Send + Sync {
+    /// Serves one call. `request` is the payload of the opening frame of a server-streaming call; for a
+    /// bidirectional call it is empty and every message of the client comes from [`Stream::recv`].
+    ///
+    /// `Ok` closes the stream, `Err` ends it with that status. The future is dropped when the client goes, when the
+    /// call's deadline passes, and when the client breaks the stream's rules.
+    fn call(&self, ctx: TtrpcContext, request: Vec<u8>, stream: Stream) -> StreamCall;
+}
+
+/// What [`StreamMethod::call`] gives back.
+pub type StreamCall = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
+
+/// All services of one port.
+#[derive(Default)]
+pub struct Router {
+    services: HashMap<&'static str, HashMap<String, Method>>,
+}
+
+/// One method of a service.
+#[derive(Clone)]
+pub enum Method {
+    Unary(Unary),
+    Stream(Arc<dyn StreamMethod>),
+}
+
+/// A method with one request and one response.
+#[derive(Clone)]
+pub struct Unary {
+    /// The generated code that decodes, calls and encodes.
+    pub handler: Arc<dyn MethodHandler + Send + Sync>,
+    /// Whether a call may be dropped half-way because it changes nothing.
+    pub abandonable: bool,
+}
+
+/// Why a name leads nowhere. The texts are those of the Go implementation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unknown {
+    #[error("service {0}")]
+    Service(String),
+    #[error("method {0}")]
+    Method(String),
+}
+
+impl Router {
+    /// A table without services.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the unary methods of a generated service under the name `service`.
+    ///
+    /// Those named in `abandonable` change nothing: they are dropped when their client goes or their deadline passes.
+    /// Every other call, once begun, is finished whatever happens. Streaming methods of the generated service are
+    /// not taken: add them with [`Router::stream`].
+    pub fn unary(mut self, service: &'static str, methods: Service, abandonable: &[&str]) -> Self {
+        let entry = self.services.entry(service).or_default();
+        for (name, handler) in methods.methods {
+            let abandonable = abandonable.contains(&name.as_str());
+            entry.insert(name, Method::Unary(Unary { handler: Arc::from(handler), abandonable }));
+        }
+        debug_assert!(
+            abandonable.iter().all(|name| entry.contains_key(*name)),
+            "no such method in {service}"
+        );
+        self
+    }
+
+    /// Adds one streaming method.
+    pub fn stream(mut self, service: &'static str, method: &str, handler: Arc<dyn StreamMethod>) -> Self {
+        self.services.entry(service).or_default().insert(method.to_owned(), Method::Stream(handler));
+        self
+    }
+
+    /// The method called `method` of `service`.
+    pub fn find(&self, service: &str, method: &str) -> Result<&Method, Unknown> {
+        let methods = self.services.get(service).ok_or_else(|| Unknown::Service(service.to_owned()))?;
+        methods.get(method).ok_or_else(|| Unknown::Method(method.to_owned()))
+    }
+}
