@@ -1,0 +1,38 @@
+//! What each room gets of the settings, in the room's own words.
+
+use super::Config;
+use crate::io::StreamBounds;
+use crate::runc::{Deadlines, Settings};
+use crate::sys::rlimit::Limit;
+use crate::task::Bounds;
+
+impl Config {
+    pub fn stream_bounds(&self) -> StreamBounds {
+        StreamBounds { handshake: self.bounds.stream_handshake, unclaimed: self.bounds.stream_unclaimed }
+    }
+
+    pub fn task_bounds(&self) -> Bounds {
+        Bounds {
+            io_drain: self.bounds.io_drain,
+            delete_drain: self.bounds.delete_drain,
+            delete_margin: self.bounds.delete_margin,
+            device_wait: self.bounds.serial_wait,
+        }
+    }
+
+    /// `file_limit` is what children start with; `no_pivot` says that the root cannot be pivoted away from.
+    pub fn runc_settings(&self, file_limit: Limit, no_pivot: bool) -> Settings {
+        Settings {
+            binary: self.runtime(),
+            root: self.runc_root(),
+            scratch: self.scratch_dir(),
+            no_pivot,
+            file_limit,
+            deadlines: Deadlines {
+                create: self.bounds.runc_create,
+                start: self.bounds.runc_change,
+                look: self.bounds.runc_query,
+            },
+        }
+    }
+}
