@@ -1,1 +1,59 @@
-//! services.
+//! The edge: each handler decodes a request, makes one call of the domain, and encodes the answer. No policy.
+
+mod bundle;
+mod error;
+mod events;
+mod system;
+mod task;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use ttrpc::r#async::{Service, TtrpcContext};
+use vminitd_api::{service, NAMESPACE_METADATA};
+
+use crate::events::Exchange;
+use crate::task::Tasks;
+use crate::wire::Router;
+
+/// The namespace of a caller that names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
+/// What the services need.
+#[derive(Clone)]
+pub struct Domain {
+    pub tasks: Tasks,
+    pub exchange: Exchange,
+    /// Set to true, it asks for the ordered stop.
+    pub stop: Arc<watch::Sender<bool>>,
+    /// What System.Info and Connect answer as version.
+    pub version: &'static str,
+}
+
+/// All services under all of their names.
+pub fn router(domain: &Domain) -> Router {
+    let task = Arc::new(task::TaskService::new(domain.clone()));
+    let system = Arc::new(system::SystemService::new(domain.version));
+    let bundle = Arc::new(bundle::BundleService::new(domain.tasks.bundles().clone()));
+    let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
+    let task_service = || only(vminitd_api::containerd::shim_async::create_task(task.clone()));
+    Router::new()
+        .unary(service::TASK_V3, task_service(), &task::ABANDONABLE)
+        .unary(service::TASK_V2, task_service(), &task::ABANDONABLE)
+        .unary(service::SYSTEM, only(vminitd_api::system_ttrpc::create_system(system)), &["Info"])
+        .unary(service::BUNDLE, only(vminitd_api::bundle_ttrpc::create_bundle(bundle)), &[])
+        .stream(service::EVENTS_NERDBOX, "Stream", events.clone())
+        .stream(service::EVENTS_SPINBOX, "Stream", events)
+}
+
+/// The generated constructors yield a map with one service, under the name it has in its proto file.
+fn only(services: HashMap<String, Service>) -> Service {
+    services.into_values().next().expect("generated code registers its service")
+}
+
+/// containerd's namespace of the caller.
+fn namespace(ctx: &TtrpcContext) -> String {
+    let named = ctx.metadata.get(NAMESPACE_METADATA).and_then(|values| values.first());
+    named.filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+}
