@@ -1,0 +1,150 @@
+//! The guest's events, decoded. Owns what a topic means to the host; never drops or reorders one.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use protobuf::well_known_types::timestamp::Timestamp;
+use protobuf::{Message, MessageField};
+use vminitd_api::containerd::events::task;
+use vminitd_api::containerd::shim::event::Envelope;
+use vminitd_api::containerd::topics;
+use vminitd_api::ttrpc::asynchronous::ClientStreamReceiver;
+
+use super::ClientError;
+
+/// What happened to a container or to one of its processes. An `id` that equals the container's means its init.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Create { container_id: String, bundle: String, pid: u32 },
+    Start { container_id: String, pid: u32 },
+    ExecAdded { container_id: String, exec_id: String },
+    ExecStarted { container_id: String, exec_id: String, pid: u32 },
+    Exit { container_id: String, id: String, pid: u32, status: u32, exited_at: SystemTime },
+    Delete { container_id: String, id: String, pid: u32, status: u32, exited_at: SystemTime },
+    Other { topic: String },
+}
+
+/// An event as it arrived, with what its envelope says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// When the guest published it, by the guest's clock.
+    pub timestamp: SystemTime,
+    /// containerd's namespace.
+    pub namespace: String,
+    /// For example `/tasks/exit`.
+    pub topic: String,
+    pub event: Event,
+}
+
+/// A subscription. It ends with its connection, or when it is dropped.
+pub struct EventStream {
+    stream: ClientStreamReceiver<Envelope>,
+}
+
+impl EventStream {
+    pub(super) fn new(stream: ClientStreamReceiver<Envelope>) -> Self {
+        EventStream { stream }
+    }
+
+    /// Waits for the next event; `None` when the guest has closed the stream.
+    ///
+    /// # Errors
+    /// `Rpc` if the connection broke, `Event` if the payload does not decode.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        Ok(self.receive().await?.map(|received| received.event))
+    }
+
+    /// As [`next`](Self::next), with the envelope's time, namespace and topic.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    pub async fn receive(&mut self) -> Result<Option<Received>, ClientError> {
+        match self.stream.recv().await.map_err(ClientError::rpc("Events.Stream"))? {
+            Some(envelope) => decode(envelope).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn decode(envelope: Envelope) -> Result<Received, ClientError> {
+    let event = payload(&envelope.topic, &envelope.event.value)
+        .map_err(|source| ClientError::Event { topic: envelope.topic.clone(), source })?;
+    Ok(Received {
+        timestamp: time(&envelope.timestamp),
+        namespace: envelope.namespace,
+        topic: envelope.topic,
+        event,
+    })
+}
+
+fn payload(topic: &str, value: &[u8]) -> protobuf::Result<Event> {
+    Ok(match topic {
+        topics::TASK_CREATE_EVENT_TOPIC => {
+            let task::TaskCreate { container_id, bundle, pid, .. } = Message::parse_from_bytes(value)?;
+            Event::Create { container_id, bundle, pid }
+        }
+        topics::TASK_START_EVENT_TOPIC => {
+            let task::TaskStart { container_id, pid, .. } = Message::parse_from_bytes(value)?;
+            Event::Start { container_id, pid }
+        }
+        topics::TASK_EXEC_ADDED_EVENT_TOPIC => {
+            let task::TaskExecAdded { container_id, exec_id, .. } = Message::parse_from_bytes(value)?;
+            Event::ExecAdded { container_id, exec_id }
+        }
+        topics::TASK_EXEC_STARTED_EVENT_TOPIC => {
+            let task::TaskExecStarted { container_id, exec_id, pid, .. } = Message::parse_from_bytes(value)?;
+            Event::ExecStarted { container_id, exec_id, pid }
+        }
+        topics::TASK_EXIT_EVENT_TOPIC => {
+            let task::TaskExit { container_id, id, pid, exit_status, exited_at, .. } =
+                Message::parse_from_bytes(value)?;
+            Event::Exit { container_id, id, pid, status: exit_status, exited_at: time(&exited_at) }
+        }
+        topics::TASK_DELETE_EVENT_TOPIC => {
+            let task::TaskDelete { container_id, id, pid, exit_status, exited_at, .. } =
+                Message::parse_from_bytes(value)?;
+            Event::Delete { container_id, id, pid, status: exit_status, exited_at: time(&exited_at) }
+        }
+        other => Event::Other { topic: other.to_string() },
+    })
+}
+
+/// Times before 1970 become 1970: the wire uses them, and a missing field, for "never".
+pub(super) fn time(timestamp: &MessageField<Timestamp>) -> SystemTime {
+    let seconds = u64::try_from(timestamp.seconds).unwrap_or(0);
+    let nanos = u32::try_from(timestamp.nanos).unwrap_or(0).min(999_999_999);
+    UNIX_EPOCH.checked_add(Duration::new(seconds, nanos)).unwrap_or(UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_is_decoded_with_its_time() {
+        let exit = task::TaskExit {
+            container_id: "c".into(),
+            id: "e".into(),
+            pid: 9,
+            exit_status: 137,
+            exited_at: MessageField::some(Timestamp { seconds: 5, nanos: 6, ..Default::default() }),
+            ..Default::default()
+        };
+        let event = payload("/tasks/exit", &exit.write_to_bytes().unwrap()).unwrap();
+        let exited_at = UNIX_EPOCH + Duration::new(5, 6);
+        assert_eq!(
+            event,
+            Event::Exit { container_id: "c".into(), id: "e".into(), pid: 9, status: 137, exited_at }
+        );
+    }
+
+    #[test]
+    fn an_unknown_topic_is_kept_by_its_name() {
+        assert_eq!(payload("/tasks/oom", b"").unwrap(), Event::Other { topic: "/tasks/oom".into() });
+    }
+
+    #[test]
+    fn a_time_before_1970_is_never() {
+        let zero_of_go = MessageField::some(Timestamp { seconds: -62_135_596_800, ..Default::default() });
+        assert_eq!(time(&zero_of_go), UNIX_EPOCH);
+    }
+}

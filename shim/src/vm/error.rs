@@ -1,0 +1,34 @@
+//! Why a virtual machine could not be launched, watched or asked.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a [`Vm`](super::Vm) did not do what was asked of it.
+#[derive(Debug, thiserror::Error)]
+pub enum VmError {
+    /// A file that the launch needs is not there.
+    #[error("find the {what} at {}", path.display())]
+    Missing { what: &'static str, path: PathBuf },
+    /// The runtime folder, or a file in it, cannot be used.
+    #[error("use {}", path.display())]
+    Dir { path: PathBuf, source: io::Error },
+    /// A Unix socket path has no room for more than 107 bytes (unix(7)).
+    #[error("use {}: a socket in it has too long a path", .0.display())]
+    PathTooLong(PathBuf),
+    /// The program is missing or may not be run.
+    #[error("start {program}")]
+    Start { program: String, source: io::Error },
+    /// The program ended before it served; `log` is the end of what it said.
+    #[error("keep {program} running: it ended with {status}: {log}")]
+    Ended { program: &'static str, status: String, log: String },
+    /// The machine monitor did not take or answer a command.
+    #[error("ask QEMU to {command}: {reason}")]
+    Qmp { command: String, reason: String },
+    /// What was awaited did not come in time.
+    #[error("see {what} within {within:?}")]
+    Timeout { what: String, within: Duration },
+    /// The console ended, or there is none, so `phase` will never be seen.
+    #[error("see phase {phase}: the console has ended")]
+    NoConsole { phase: String },
+}
