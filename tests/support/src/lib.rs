@@ -1,1 +1,29 @@
-//! What the black-box tests share.
+//! What the black-box tests share: a daemon under test, its events in order, and the search for what it left behind.
+//!
+//! It sees the daemon only as its host does, through sockets, and as the kernel does, through `/proc`. It never reaches
+//! into the daemon's code.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the ban keeps children away from PID 1's back; this is not PID 1"
+)]
+
+pub mod binaries;
+pub mod calls;
+pub mod daemon;
+pub mod events;
+pub mod leaks;
+pub mod poll;
+pub mod rootfs;
+
+pub use daemon::Daemon;
+pub use events::EventLog;
+pub use poll::{poll_until, LIMIT};
+
+use vminit_shim::api::ttrpc::Code;
+use vminit_shim::client::ClientError;
+
+/// The code of a refusal; a test that expects one fails on anything else.
+pub fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Code {
+    let error = result.expect_err("the call was to be refused");
+    error.code().unwrap_or_else(|| panic!("not an answer of the daemon: {error}"))
+}

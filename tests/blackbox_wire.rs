@@ -1,0 +1,380 @@
+//! The RPC port under abuse, over a Unix socket: whatever comes, the daemon goes on serving others and keeps nothing.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use vminit_shim::api::service;
+use vminit_shim::api::ttrpc::{self, Code};
+use vminit_shim::client::{context, Guest};
+use vminitd_test_support::{Daemon, LIMIT};
+
+const HEADER_LEN: usize = 10;
+/// ttrpc's limit on a frame's payload.
+const FRAME_MAX: u32 = 4 << 20;
+const REQUEST: u8 = 1;
+const RESPONSE: u8 = 2;
+const DATA: u8 = 3;
+
+/// One frame of ttrpc: length, stream id, type, flags, payload.
+fn frame(stream_id: u32, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = header(payload.len() as u32, stream_id, kind, flags);
+    bytes.extend(payload);
+    bytes
+}
+
+fn header(length: u32, stream_id: u32, kind: u8, flags: u8) -> Vec<u8> {
+    [&length.to_be_bytes()[..], &stream_id.to_be_bytes(), &[kind, flags]].concat()
+}
+
+/// A request's payload; protobuf by hand, for nothing here needs more than two short strings.
+fn request(service: &str, method: &str) -> Vec<u8> {
+    let field = |number: u8, text: &str| [&[number << 3 | 2, text.len() as u8][..], text.as_bytes()].concat();
+    [field(1, service), field(2, method)].concat()
+}
+
+struct Wire {
+    stream: UnixStream,
+}
+
+impl Wire {
+    async fn connect(daemon: &Daemon) -> Self {
+        Self { stream: daemon.rpc().connect().await.expect("connect") }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.expect("send");
+    }
+
+    /// The next frame: stream id, type, payload.
+    async fn receive(&mut self) -> (u32, u8, Vec<u8>) {
+        timeout(LIMIT, self.read_frame()).await.expect("a frame in time").expect("a frame")
+    }
+
+    async fn read_frame(&mut self) -> std::io::Result<(u32, u8, Vec<u8>)> {
+        let length = self.stream.read_u32().await?;
+        let stream_id = self.stream.read_u32().await?;
+        let kind = self.stream.read_u8().await?;
+        let _flags = self.stream.read_u8().await?;
+        let mut payload = vec![0; length as usize];
+        self.stream.read_exact(&mut payload).await?;
+        Ok((stream_id, kind, payload))
+    }
+
+    async fn ping(&mut self) {
+        self.send(&[0; HEADER_LEN]).await;
+        let (stream_id, kind, payload) = self.receive().await;
+        assert_eq!((stream_id, kind), (0, RESPONSE));
+        assert!(!payload.is_empty(), "the answer to a ping has a status");
+    }
+}
+
+/// The code in a response's payload: Response.status (1) → Status.code (1), a varint below 128.
+fn code_of(payload: &[u8]) -> Option<u8> {
+    match payload {
+        [0x0a, _, 0x08, code, ..] => Some(*code),
+        _ => None,
+    }
+}
+
+async fn still_serves(daemon: &Daemon) {
+    let guest = daemon.guest().await;
+    let info = guest.client.system().info(context(LIMIT, "default"), &Default::default()).await;
+    info.expect("the daemon serves");
+}
+
+// ---- pings
+
+#[tokio::test]
+async fn a_ping_is_answered_and_leaves_the_connection_usable() {
+    let daemon = Daemon::with_fake_runc().await;
+    let mut wire = Wire::connect(&daemon).await;
+    wire.ping().await;
+    wire.ping().await;
+    wire.send(&frame(1, REQUEST, 0, &request(service::SYSTEM, "Info"))).await;
+    let (stream_id, kind, _) = wire.receive().await;
+    assert_eq!((stream_id, kind), (1, RESPONSE));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_thousand_ping_connections_leave_no_trace() {
+    let daemon = Daemon::with_fake_runc().await;
+    Wire::connect(&daemon).await.ping().await;
+    let (before, logged) = (daemon.open_descriptors(), daemon.log().len());
+    for _ in 0..1000 {
+        Wire::connect(&daemon).await.ping().await;
+    }
+    daemon.assert_nothing_left(before).await;
+    let log = daemon.log();
+    let loud: Vec<&str> = log[logged..].lines().filter(|line| is_above_debug(line)).collect();
+    assert!(loud.is_empty(), "logged above debug: {:?}", &loud[..loud.len().min(3)]);
+    daemon.stop().await;
+}
+
+fn is_above_debug(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    ["info", "warn", "error"]
+        .iter()
+        .any(|level| line.split(|c: char| !c.is_alphabetic()).any(|word| word == *level))
+}
+
+#[tokio::test]
+async fn a_thousand_connections_that_say_nothing_leave_no_descriptor() {
+    let daemon = Daemon::with_fake_runc().await;
+    let before = daemon.open_descriptors();
+    for _ in 0..1000 {
+        drop(Wire::connect(&daemon).await);
+    }
+    still_serves(&daemon).await;
+    daemon.assert_nothing_left(before).await;
+    daemon.stop().await;
+}
+
+// ---- garbage
+
+/// A small generator (xorshift64), so that a seed printed by a failed run repeats it.
+struct Noise(u64);
+
+impl Noise {
+    fn seeded() -> Self {
+        let seed = match std::env::var("VMINITD_SEED") {
+            Ok(seed) => seed.parse().expect("VMINITD_SEED is a number"),
+            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64 | 1,
+        };
+        println!("repeat with VMINITD_SEED={seed}");
+        Self(seed)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn bytes(&mut self, most: usize) -> Vec<u8> {
+        let length = self.next() as usize % most;
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+}
+
+#[tokio::test]
+async fn random_bytes_and_random_frames_leave_the_daemon_serving() {
+    let daemon = Daemon::with_fake_runc().await;
+    let before = daemon.open_descriptors();
+    let mut noise = Noise::seeded();
+    for round in 0..300 {
+        let mut wire = Wire::connect(&daemon).await;
+        let bytes = match round % 2 {
+            0 => noise.bytes(4096),
+            _ => frame(noise.next() as u32, noise.next() as u8 % 5, noise.next() as u8, &noise.bytes(512)),
+        };
+        // The daemon may have hung up on the first bytes already.
+        let _ = wire.stream.write_all(&bytes).await;
+    }
+    still_serves(&daemon).await;
+    daemon.assert_nothing_left(before).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_oversized_frame_is_refused_and_another_connection_does_not_notice() {
+    let daemon = Daemon::with_fake_runc().await;
+    for length in [FRAME_MAX + 1, u32::MAX] {
+        let mut wire = Wire::connect(&daemon).await;
+        wire.send(&header(length, 1, REQUEST, 0)).await;
+        if length == FRAME_MAX + 1 {
+            // It is read past and answered, so what follows it is in step.
+            wire.send(&vec![0; length as usize]).await;
+            let (stream_id, kind, _) = wire.receive().await;
+            assert_eq!((stream_id, kind), (1, RESPONSE));
+            wire.ping().await;
+        }
+        still_serves(&daemon).await;
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_of_the_greatest_size_is_read() {
+    let daemon = Daemon::with_fake_runc().await;
+    let mut wire = Wire::connect(&daemon).await;
+    // Not a Request: a field of type 7, which protobuf does not have.
+    wire.send(&frame(1, REQUEST, 0, &vec![0x0f; FRAME_MAX as usize])).await;
+    let (stream_id, kind, _) = wire.receive().await;
+    assert_eq!((stream_id, kind), (1, RESPONSE));
+    wire.ping().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn half_frames_hold_up_nobody_and_are_forgotten() {
+    let daemon = Daemon::with_fake_runc().await;
+    let before = daemon.open_descriptors();
+    let whole = frame(1, REQUEST, 0, &request(service::SYSTEM, "Info"));
+    let mut halves = Vec::new();
+    for cut in [1, HEADER_LEN - 1, HEADER_LEN, whole.len() - 1] {
+        let mut wire = Wire::connect(&daemon).await;
+        wire.send(&whole[..cut]).await;
+        halves.push(wire);
+    }
+    still_serves(&daemon).await;
+    drop(halves);
+    daemon.assert_nothing_left(before).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_frame_in_single_bytes_is_a_frame() {
+    let daemon = Daemon::with_fake_runc().await;
+    let mut wire = Wire::connect(&daemon).await;
+    for byte in frame(1, REQUEST, 0, &request(service::SYSTEM, "Info")) {
+        wire.send(&[byte]).await;
+    }
+    let (stream_id, kind, _) = wire.receive().await;
+    assert_eq!((stream_id, kind), (1, RESPONSE));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_id_that_does_not_grow_is_refused() {
+    let daemon = Daemon::with_fake_runc().await;
+    let mut wire = Wire::connect(&daemon).await;
+    let info = request(service::SYSTEM, "Info");
+    wire.send(&frame(5, REQUEST, 0, &info)).await;
+    wire.receive().await;
+    for reused in [5, 3] {
+        wire.send(&frame(reused, REQUEST, 0, &info)).await;
+        let (stream_id, _, payload) = wire.receive().await;
+        assert_eq!((stream_id, code_of(&payload)), (reused, Some(3)), "INVALID_ARGUMENT");
+    }
+    wire.send(&frame(7, REQUEST, 0, &info)).await;
+    assert_eq!(wire.receive().await.0, 7);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn data_for_a_stream_that_is_not_there_is_refused() {
+    let daemon = Daemon::with_fake_runc().await;
+    let mut wire = Wire::connect(&daemon).await;
+    wire.send(&frame(1, DATA, 0, b"x")).await;
+    let (stream_id, _, payload) = wire.receive().await;
+    assert_eq!((stream_id, code_of(&payload)), (1, Some(3)));
+    wire.ping().await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn unknown_services_and_methods_are_unimplemented() {
+    let daemon = Daemon::with_fake_runc().await;
+    let mut wire = Wire::connect(&daemon).await;
+    let unknown =
+        [("no.such.Service", "Info"), (service::SYSTEM, "NoSuchMethod"), (service::TASK_V2, ""), ("", "")];
+    for (n, (service, method)) in unknown.into_iter().enumerate() {
+        let stream_id = 2 * n as u32 + 1;
+        wire.send(&frame(stream_id, REQUEST, 0, &request(service, method))).await;
+        let (answered, _, payload) = wire.receive().await;
+        assert_eq!((answered, code_of(&payload)), (stream_id, Some(12)), "{service}/{method}");
+    }
+    daemon.stop().await;
+}
+
+// ---- every method, with nothing in the request
+
+const TASK_METHODS: [&str; 16] = [
+    "State",
+    "Create",
+    "Start",
+    "Delete",
+    "Pids",
+    "Pause",
+    "Resume",
+    "Checkpoint",
+    "Kill",
+    "Exec",
+    "ResizePty",
+    "CloseIO",
+    "Update",
+    "Wait",
+    "Stats",
+    "Connect",
+];
+const SYSTEM_METHODS: [&str; 7] = [
+    "Info",
+    "FreezeFilesystems",
+    "ThawFilesystems",
+    "OfflineCPU",
+    "OnlineCPU",
+    "OfflineMemory",
+    "OnlineMemory",
+];
+
+#[tokio::test]
+async fn an_empty_request_to_every_method_is_answered() {
+    let daemon = Daemon::with_fake_runc().await;
+    let guest = daemon.guest().await;
+    for service in [service::TASK_V3, service::TASK_V2] {
+        for method in TASK_METHODS {
+            let refused = empty_request(&guest, service, method).await;
+            assert!(refused.is_err(), "{service}/{method} did something with nothing");
+        }
+    }
+    for method in SYSTEM_METHODS {
+        let _ = empty_request(&guest, service::SYSTEM, method).await;
+    }
+    assert_eq!(empty_request(&guest, service::BUNDLE, "Create").await, Err(Code::INVALID_ARGUMENT));
+    still_serves(&daemon).await;
+    daemon.stop().await;
+}
+
+/// Any answer will do, but there must be one.
+async fn empty_request(guest: &Guest, service: &str, method: &str) -> Result<(), Code> {
+    let request = ttrpc::Request {
+        service: service.into(),
+        method: method.into(),
+        timeout_nano: LIMIT.as_nanos() as i64,
+        ..Default::default()
+    };
+    match guest.client.raw().request(request).await {
+        Ok(_) => Ok(()),
+        Err(ttrpc::Error::RpcStatus(status)) => Err(status.code()),
+        Err(other) => panic!("{service}/{method} was not answered: {other}"),
+    }
+}
+
+// ---- clients that vanish
+
+#[tokio::test]
+async fn a_client_that_vanishes_while_it_waits_leaves_nothing() {
+    let daemon = Daemon::with_fake_runc().await;
+    let before = daemon.open_descriptors();
+    for service in [service::EVENTS_SPINBOX, service::EVENTS_NERDBOX] {
+        for _ in 0..50 {
+            let mut wire = Wire::connect(&daemon).await;
+            wire.send(&frame(1, REQUEST, 1, &request(service, "Stream"))).await;
+        }
+    }
+    still_serves(&daemon).await;
+    daemon.assert_nothing_left(before).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_all_answered_to_a_slow_reader() {
+    let daemon = Daemon::with_fake_runc().await;
+    let mut wire = Wire::connect(&daemon).await;
+    let info = request(service::SYSTEM, "Info");
+    // Within the bound on requests in flight, so that none is refused.
+    let ids: Vec<u32> = (0..50).map(|n| 2 * n + 1).collect();
+    let all: Vec<u8> = ids.iter().flat_map(|id| frame(*id, REQUEST, 0, &info)).collect();
+    wire.send(&all).await;
+    let mut answered = Vec::new();
+    for _ in &ids {
+        answered.push(wire.receive().await.0);
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, ids);
+    daemon.stop().await;
+}

@@ -1,0 +1,315 @@
+//! Holds the tree to its own rules: the order of the layers, the sizes, the home of `unsafe`, the header of each file.
+//!
+//! The rules and their reasons are in docs/ARCHITECTURE.md. This file reads source as text, line by line, and relies on
+//! rustfmt's layout; each rule is a function from text to complaints, and is tested below on text that breaks it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines a file may have.
+const FILE_MAX: usize = 600;
+/// Lines a function may have, from its signature to its closing brace.
+const FUNCTION_MAX: usize = 70;
+
+/// Which rooms of the guest each room may name: those below it, never those above or beside it.
+///
+/// The configuration stands above the rooms whose settings it fills in, so no room but `boot` reads it. `services`
+/// names the errors of what `task` stands on, since one file of it maps all errors to codes.
+const MAY_USE: [(&str, &[&str]); 19] = [
+    (
+        "main",
+        &[
+            "boot",
+            "config",
+            "events",
+            "guest",
+            "io",
+            "logging",
+            "net",
+            "profile",
+            "reaper",
+            "rootfs",
+            "runc",
+            "services",
+            "shutdown",
+            "supervisor",
+            "sys",
+            "task",
+            "tracked",
+            "wire",
+        ],
+    ),
+    ("shutdown", &["events", "io", "logging", "reaper", "services", "sys", "task", "tracked", "wire"]),
+    ("boot", &["config", "logging", "net", "rootfs", "sys"]),
+    ("config", &["io", "profile", "runc", "sys", "task", "wire"]),
+    ("profile", &["io"]),
+    ("logging", &["sys"]),
+    ("services", &["events", "guest", "io", "rootfs", "runc", "sys", "task", "tracked", "wire"]),
+    ("task", &["events", "io", "reaper", "rootfs", "runc", "sys", "tracked"]),
+    ("guest", &["net", "rootfs", "sys"]),
+    ("runc", &["reaper", "sys"]),
+    ("io", &["reaper", "sys", "tracked"]),
+    ("supervisor", &["reaper", "tracked"]),
+    ("reaper", &["sys"]),
+    ("events", &["sys"]),
+    ("rootfs", &["sys"]),
+    ("net", &["sys"]),
+    ("wire", &["sys", "tracked"]),
+    ("tracked", &[]),
+    ("sys", &[]),
+];
+
+#[test]
+fn rooms_use_only_what_is_below_them() {
+    check(&["src"], &layers);
+}
+
+#[test]
+fn files_and_functions_keep_their_size() {
+    check(OURS, &sizes);
+}
+
+#[test]
+fn unsafe_lives_in_sys_alone() {
+    check(&["src"], &home_of_unsafe);
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    check(OURS, &header);
+}
+
+#[test]
+fn children_are_started_by_the_reaper_alone() {
+    check(&["src"], &home_of_children);
+}
+
+/// Every folder with Rust of our own.
+const OURS: &[&str] = &["src", "shim", "deploy", "protos", "tests"];
+
+/// A rule: a file's path from the root of the repository, its text, and what is wrong with it.
+type Rule<'a> = &'a dyn Fn(&Path, &str) -> Vec<String>;
+
+fn check(folders: &[&str], rule: Rule<'_>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut complaints = Vec::new();
+    for file in folders.iter().flat_map(|folder| rust_files(&root.join(folder))) {
+        let text = fs::read_to_string(&file).expect("read a source file");
+        let path = file.strip_prefix(root).expect("files are listed below the root");
+        complaints.extend(rule(path, &text).into_iter().map(|why| format!("{}: {why}", path.display())));
+    }
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("list {}: {e}", folder.display()));
+    let paths = entries.map(|entry| entry.expect("read a folder").path());
+    let files = paths.flat_map(|path| match path.is_dir() {
+        true if path.ends_with("target") => Vec::new(),
+        true => rust_files(&path),
+        false => vec![path],
+    });
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
+fn layers(path: &Path, text: &str) -> Vec<String> {
+    let room = room_of(path);
+    let Some((_, allowed)) = MAY_USE.iter().find(|(name, _)| *name == room) else {
+        return vec![format!("the room {room} has no line in the table of tests/tidy.rs")];
+    };
+    let code: Vec<&str> = code_lines(text).map(|(_, line)| line).collect();
+    let code = code.join("\n");
+    let named = rooms_named(&code).into_iter();
+    let strangers = named.filter(|other| *other != room && !allowed.contains(other));
+    strangers.map(|other| format!("{room} may not use {other}")).collect()
+}
+
+/// The room of a file below `src`: its folder, or its own name.
+fn room_of(path: &Path) -> &str {
+    let room = path.iter().nth(1).and_then(|part| part.to_str()).expect("a source file has a name");
+    room.trim_end_matches(".rs")
+}
+
+/// The rooms in every `crate::room` and `crate::{room, room::Type}`.
+fn rooms_named(code: &str) -> Vec<&str> {
+    let mut rooms = Vec::new();
+    for (at, found) in code.match_indices("crate::") {
+        let rest = &code[at + found.len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => rooms.extend(group_heads(group)),
+            None => rooms.extend(words(rest).next()),
+        }
+    }
+    // `crate::CONSTANT` and macros named by path belong to no room.
+    rooms.retain(|room| MAY_USE.iter().any(|(name, _)| name == room));
+    rooms
+}
+
+/// The first word of each member of `a, b::{c, d}, e::F}`, up to the brace that ends the group.
+fn group_heads(group: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let mut heads = Vec::new();
+    for part in group.split_inclusive([',', '{', '}']) {
+        if depth == 0 {
+            heads.extend(words(part.trim()).next());
+        }
+        match part.chars().last() {
+            Some('{') => depth += 1,
+            Some('}') => depth -= 1,
+            _ => {}
+        }
+        if depth < 0 {
+            break;
+        }
+    }
+    heads
+}
+
+fn sizes(_: &Path, text: &str) -> Vec<String> {
+    let lines = text.lines().count();
+    let mut complaints = Vec::new();
+    if lines > FILE_MAX {
+        complaints.push(format!("{lines} lines, at most {FILE_MAX} are allowed"));
+    }
+    let long = functions(text).into_iter().filter(|(_, length)| *length > FUNCTION_MAX);
+    complaints.extend(
+        long.map(|(line, length)| {
+            format!("line {line}: a function of {length} lines, at most {FUNCTION_MAX}")
+        }),
+    );
+    complaints
+}
+
+/// The first line and the length of each function. rustfmt puts the closing brace under the signature's first letter.
+fn functions(text: &str) -> Vec<(usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let starts = lines.iter().enumerate().filter(|(_, line)| is_signature(line));
+    starts.filter_map(|(start, line)| Some((start + 1, length_of(line, &lines[start..])?))).collect()
+}
+
+/// `None` for a signature without a body.
+fn length_of(signature: &str, lines: &[&str]) -> Option<usize> {
+    let indent = &signature[..signature.len() - signature.trim_start().len()];
+    let ends = |line: &str| line.strip_prefix(indent).is_some_and(|rest| rest.starts_with('}'));
+    let body =
+        lines.iter().position(|line| line.ends_with('{') || line.ends_with(';') || line.ends_with('}'))?;
+    if !lines[body].ends_with('{') {
+        return None;
+    }
+    Some(lines.iter().skip(body + 1).position(|line| ends(line))? + body + 2)
+}
+
+fn is_signature(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let prefix = ["pub", "pub(crate)", "pub(super)", "const", "async", "unsafe", "extern", "\"C\""];
+    words.find(|word| !prefix.contains(word)) == Some("fn")
+}
+
+fn home_of_unsafe(path: &Path, text: &str) -> Vec<String> {
+    if room_of(path) == "sys" {
+        return Vec::new();
+    }
+    let used = code_lines(text).filter(|(_, line)| words(line).any(|word| word == "unsafe"));
+    used.map(|(number, _)| format!("line {number}: unsafe outside src/sys")).collect()
+}
+
+fn home_of_children(path: &Path, text: &str) -> Vec<String> {
+    // `sys` wraps the system calls, the reaper is the one that calls them.
+    if ["reaper", "sys"].contains(&room_of(path)) {
+        return Vec::new();
+    }
+    let banned = ["process::Command", "Command::new", "waitpid", "waitid", "fork("];
+    let used = code_lines(text).filter(|(_, line)| banned.iter().any(|name| line.contains(name)));
+    used.map(|(number, _)| format!("line {number}: starts or waits for a child outside src/reaper")).collect()
+}
+
+fn header(_: &Path, text: &str) -> Vec<String> {
+    match text.starts_with("//! ") {
+        true => Vec::new(),
+        false => vec!["does not open with a //! paragraph".to_owned()],
+    }
+}
+
+/// The numbered lines outside comments. Text in strings counts as code, which no rule has minded so far.
+fn code_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = text.lines().enumerate().map(|(index, line)| (index + 1, line));
+    lines.map(|(number, line)| (number, line.split("//").next().unwrap_or_default()))
+}
+
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !c.is_alphanumeric() && c != '_')
+}
+
+#[cfg(test)]
+mod the_rules_bite {
+    use super::*;
+
+    fn complaints(rule: Rule<'_>, path: &str, text: &str) -> usize {
+        rule(Path::new(path), text).len()
+    }
+
+    #[test]
+    fn the_table_of_rooms_has_no_circle() {
+        let mut left: Vec<_> = MAY_USE.to_vec();
+        while let Some(bottom) = left
+            .iter()
+            .position(|(_, uses)| uses.iter().all(|used| !left.iter().any(|(room, _)| room == used)))
+        {
+            left.remove(bottom);
+        }
+        assert!(left.is_empty(), "each of these is above another of them: {left:?}");
+    }
+
+    #[test]
+    fn a_room_that_reaches_upwards_is_found() {
+        assert_eq!(complaints(&layers, "src/reaper/mod.rs", "use crate::task::Registry;\n"), 1);
+        assert_eq!(
+            complaints(&layers, "src/reaper/mod.rs", "use crate::{sys::pid, task::{A, B}, wire};\n"),
+            2
+        );
+        assert_eq!(complaints(&layers, "src/events/mod.rs", "    let x = crate::io::Relay::new();\n"), 1);
+        assert_eq!(complaints(&layers, "src/newroom/mod.rs", "\n"), 1);
+    }
+
+    #[test]
+    fn a_room_that_uses_what_is_below_it_is_left_alone() {
+        assert_eq!(
+            complaints(&layers, "src/task/exit.rs", "use crate::reaper::Exit;\nuse crate::task::Id;\n"),
+            0
+        );
+        assert_eq!(complaints(&layers, "src/reaper/mod.rs", "// crate::task is above this\n"), 0);
+    }
+
+    #[test]
+    fn a_long_file_and_a_long_function_are_found() {
+        assert_eq!(complaints(&sizes, "src/main.rs", &"\n".repeat(FILE_MAX + 1)), 1);
+        let body = "        step();\n".repeat(FUNCTION_MAX - 1);
+        let method =
+            format!("impl T {{\n    pub async fn run(\n        &self,\n    ) {{\n{body}    }}\n}}\n");
+        assert_eq!(complaints(&sizes, "src/main.rs", &method), 1);
+    }
+
+    #[test]
+    fn functions_are_measured_from_signature_to_brace() {
+        assert_eq!(functions("fn a() {\n    b();\n}\n\nfn c();\nfn d() {}\n"), [(1, 3)]);
+    }
+
+    #[test]
+    fn unsafe_outside_sys_is_found_and_talk_of_it_is_not() {
+        assert_eq!(complaints(&home_of_unsafe, "src/io/relay.rs", "    unsafe { f() }\n"), 1);
+        assert_eq!(complaints(&home_of_unsafe, "src/io/relay.rs", "// unsafe\nlet unsafe_one = 1;\n"), 0);
+        assert_eq!(complaints(&home_of_unsafe, "src/sys/fd.rs", "    unsafe { f() }\n"), 0);
+    }
+
+    #[test]
+    fn a_file_without_a_header_is_found() {
+        assert_eq!(complaints(&header, "src/io/mod.rs", "use std::io;\n"), 1);
+        assert_eq!(complaints(&header, "src/io/mod.rs", "//! Owns stdio.\n"), 0);
+    }
+
+    #[test]
+    fn a_second_waiter_is_found() {
+        assert_eq!(complaints(&home_of_children, "src/runc/call.rs", "    Command::new(path)\n"), 1);
+        assert_eq!(complaints(&home_of_children, "src/reaper/spawn.rs", "    Command::new(path)\n"), 0);
+    }
+}
