@@ -5,6 +5,7 @@ mod boot;
 mod config;
 mod events;
 mod io;
+mod lock;
 mod logging;
 mod net;
 mod profile;

@@ -1,6 +1,7 @@
 //! What differs between the hosts that may boot this guest: one table, one struct.
 //!
-//! No other file asks which host it is; it reads the row it needs. Every row is also a configuration key.
+//! No other file asks which host it is; it reads the row it needs. Rows that a launcher must be able to change are
+//! flags too: the ports and the way a stream is closed.
 
 pub use crate::io::StreamClose;
 

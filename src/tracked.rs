@@ -1,45 +1,61 @@
 //! Tasks of the runtime that somebody watches: a panic in one is an error in the log, and a stop can wait for all.
 
+use crate::lock::Lock;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::{Arc, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinSet};
 
 /// A set of tasks; a handle.
 #[derive(Clone, Default)]
-pub struct Tracked(Arc<Mutex<JoinSet<()>>>);
+pub struct Tracked(Arc<Lock<JoinSet<()>>>);
 
 impl Tracked {
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
-        // A JoinSet is whole between any two calls.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
-    /// Starts a task.
+    /// Starts a task. After [`finish`](Self::finish) it runs until the runtime ends, and nobody waits for it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
         let mut tasks = self.tasks();
-        while let Some(ended) = tasks.try_join_next() {
-            report(ended);
-        }
-        tasks.spawn(task)
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(watched(task))
     }
 
     /// Waits until all have ended, but no longer than `limit`; those left are dropped. Says whether all had ended.
     pub async fn finish(&self, limit: Duration) -> bool {
         let mut tasks = std::mem::take(&mut *self.tasks());
-        let all = async {
-            while let Some(ended) = tasks.join_next().await {
-                report(ended);
-            }
-        };
+        let all = async { while tasks.join_next().await.is_some() {} };
         tokio::time::timeout(limit, all).await.is_ok()
     }
 }
 
-fn report(ended: Result<(), JoinError>) {
-    match ended {
-        Err(error) if error.is_panic() => tracing::error!(%error, "a task panicked"),
-        _ => {}
+/// Ends with an error in the log when the task panics.
+async fn watched(task: impl Future<Output = ()>) {
+    let mut task = std::pin::pin!(task);
+    std::future::poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|_| {
+            tracing::error!("a task panicked");
+            Poll::Ready(())
+        })
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_task_and_no_other() {
+        let tracked = Tracked::default();
+        tracked.spawn(async { panic!("on purpose") });
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        tracked.spawn(async { tx.send(()).expect("the test waits") });
+        rx.await.expect("the other task ran");
+        assert!(tracked.finish(Duration::from_secs(5)).await);
     }
 }

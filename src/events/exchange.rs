@@ -1,6 +1,7 @@
 //! The exchange: publishers on one side, subscribers on the other, the replay between them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::lock::Lock;
+use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::watch;
 use vminitd_api::containerd::shim::event::Envelope;
@@ -14,15 +15,14 @@ use super::Event;
 pub struct Exchange(Arc<Shared>);
 
 struct Shared {
-    replay: Mutex<Replay>,
+    replay: Lock<Replay>,
     /// Says that something was published; true once nothing more will be.
     news: watch::Sender<bool>,
 }
 
 impl Shared {
     fn replay(&self) -> MutexGuard<'_, Replay> {
-        // A panic under the lock is a bug of the replay; the events in it are worth more than the proof.
-        self.replay.lock().unwrap_or_else(PoisonError::into_inner)
+        self.replay.lock()
     }
 }
 
@@ -30,7 +30,7 @@ impl Exchange {
     /// Keeps `capacity` events at most for a subscriber that is not there.
     pub fn new(capacity: usize) -> Exchange {
         Exchange(Arc::new(Shared {
-            replay: Mutex::new(Replay::new(capacity)),
+            replay: Lock::new(Replay::new(capacity)),
             news: watch::Sender::new(false),
         }))
     }

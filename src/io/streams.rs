@@ -3,9 +3,10 @@
 //! A stream waits in the table until a request names it and takes it; from then on it belongs to a process. One that
 //! no request names expires.
 
+use crate::lock::Lock;
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
@@ -30,7 +31,7 @@ const WAITING_MAX: usize = 1_024;
 #[derive(Clone)]
 pub struct StreamTable {
     bounds: StreamBounds,
-    table: Arc<Mutex<Table>>,
+    table: Arc<Lock<Table>>,
 }
 
 #[derive(Default)]
@@ -62,8 +63,7 @@ impl StreamTable {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Nothing under this lock leaves the table in a state that is not one.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock()
     }
 
     /// Takes the streams a request names: all of them, or none and the id of one that is not there.

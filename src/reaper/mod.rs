@@ -6,10 +6,12 @@
 
 mod ledger;
 
+use crate::lock::Lock;
+use crate::sys::signal::Signal;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
@@ -60,7 +62,7 @@ pub struct Process {
 
 impl Process {
     /// Sends a signal; `ESRCH` if the process has been reaped. Does not block.
-    pub fn signal(&self, signal: i32) -> io::Result<()> {
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
         match &self.pidfd {
             Some(pidfd) => wait::pidfd_signal(pidfd.as_fd(), signal),
             None => Err(Errno::ESRCH.into()),
@@ -85,14 +87,13 @@ pub struct NotOurs {
 }
 
 struct Shared {
-    ledger: Mutex<Ledger<oneshot::Sender<Reaped>>>,
+    ledger: Lock<Ledger<oneshot::Sender<Reaped>>>,
     forked: Condvar,
 }
 
 impl Shared {
     fn ledger(&self) -> MutexGuard<'_, Ledger<oneshot::Sender<Reaped>>> {
-        // A panic under this lock has already stopped the reaper; the others can still read what is there.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
 }
 
@@ -103,7 +104,7 @@ pub struct Reaper(Arc<Shared>);
 impl Reaper {
     /// Starts the thread. The receiver yields the reason should it ever end, which is fatal for PID 1.
     pub fn start() -> io::Result<(Reaper, oneshot::Receiver<String>)> {
-        let shared = Arc::new(Shared { ledger: Mutex::new(Ledger::new()), forked: Condvar::new() });
+        let shared = Arc::new(Shared { ledger: Lock::new(Ledger::new()), forked: Condvar::new() });
         let (fatal_tx, fatal) = oneshot::channel();
         let reaper = Reaper(shared.clone());
         std::thread::Builder::new().name("reaper".into()).stack_size(STACK_BYTES).spawn(move || {

@@ -10,6 +10,7 @@ use super::scratch::Scratch;
 use super::{log, Created, RuncError, Runtime};
 use crate::reaper::{Child, Exit, Pid, Window};
 use crate::sys::process::{dev_null, Program};
+use crate::sys::signal::Signal;
 
 /// The end of stderr that goes into an error, when the log says nothing.
 const REASON_BYTES: usize = 1024;
@@ -99,7 +100,7 @@ async fn end(mut child: Child, call: &Invocation) -> Result<Exit, RuncError> {
     let Ok(reaped) = in_time else {
         tracing::warn!(verb, pid = %child.process.pid, "runc exceeded its deadline");
         // ESRCH: it has ended this very moment.
-        let _ = child.process.signal(libc::SIGKILL);
+        let _ = child.process.signal(Signal::KILL);
         child.exit.wait().await.map_err(gone)?;
         return Err(RuncError::Deadline { verb, limit: call.limit });
     };
@@ -113,7 +114,7 @@ async fn end(mut child: Child, call: &Invocation) -> Result<Exit, RuncError> {
 fn kill_leftover(window: Window, pid: Pid) {
     if let Ok((process, _)) = window.claim(pid) {
         // ESRCH: it has ended by itself.
-        let _ = process.signal(libc::SIGKILL);
+        let _ = process.signal(Signal::KILL);
     }
 }
 

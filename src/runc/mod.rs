@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crate::reaper::{ExitOf, Pid, Process, Reaper, Window};
 use crate::sys::rlimit::Limit;
+use crate::sys::signal::Signal;
 use invoke::Invocation;
 use scratch::Scratch;
 
@@ -146,7 +147,7 @@ impl Runtime {
     }
 
     /// `runc kill --all`: signals every process of the container's cgroup.
-    pub async fn kill_all(&self, id: &str, signal: i32) -> Result<(), RuncError> {
+    pub async fn kill_all(&self, id: &str, signal: Signal) -> Result<(), RuncError> {
         let mut call = Invocation::new("kill", self.settings.deadlines.look);
         call.arg("--all").arg(id).arg(signal.to_string());
         self.run(call).await.map(drop)

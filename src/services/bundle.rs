@@ -5,7 +5,6 @@ use ttrpc::r#async::TtrpcContext;
 use vminitd_api::bundle::{CreateRequest, CreateResponse};
 use vminitd_api::bundle_ttrpc::Bundle;
 
-use super::error::Refusal;
 use crate::task::{Bundles, ContainerId, FileName, FileNameError};
 
 pub struct BundleService {
@@ -21,11 +20,10 @@ impl BundleService {
 #[async_trait]
 impl Bundle for BundleService {
     async fn create(&self, _ctx: &TtrpcContext, req: CreateRequest) -> ttrpc::Result<CreateResponse> {
-        let id = ContainerId::parse(&req.id).map_err(Refusal::from)?;
+        let id = ContainerId::parse(&req.id)?;
         let file = |(name, content): (String, Vec<u8>)| Ok((FileName::parse(&name)?, content));
-        let files: Result<_, FileNameError> = req.files.into_iter().map(file).collect();
-        let files = files.map_err(Refusal::from)?;
-        let path = self.bundles.create(&id, files).await.map_err(Refusal::from)?;
+        let files = req.files.into_iter().map(file).collect::<Result<_, FileNameError>>()?;
+        let path = self.bundles.create(&id, files).await?;
         let bundle = path.to_string_lossy().into_owned();
         Ok(CreateResponse { bundle, ..Default::default() })
     }

@@ -10,67 +10,51 @@ use crate::rootfs::RootfsError;
 use crate::runc::RuncError;
 use crate::task::{FileNameError, IdError, TaskError};
 
-/// An error as it goes over the wire.
-pub struct Refusal(Status);
+/// An error of this code, as it goes over the wire.
+pub fn refuse(code: Code, text: impl Display) -> Error {
+    Error::RpcStatus(get_status(code, text))
+}
 
-impl Refusal {
-    pub fn new(code: Code, text: impl Display) -> Refusal {
-        Refusal(get_status(code, text))
-    }
+/// The answer to a request that makes no sense.
+pub fn invalid(text: impl Display) -> Error {
+    refuse(Code::INVALID_ARGUMENT, text)
+}
 
-    /// What is not built.
-    pub fn unimplemented(what: &str) -> Refusal {
-        Refusal::new(Code::UNIMPLEMENTED, format_args!("{what} is not implemented"))
-    }
+/// The answer to a request for what is not built.
+pub fn unimplemented(what: &str) -> Error {
+    refuse(Code::UNIMPLEMENTED, format_args!("{what} is not implemented"))
+}
 
-    pub fn invalid(text: impl Display) -> Refusal {
-        Refusal::new(Code::INVALID_ARGUMENT, text)
+/// The end of a subscription that was cut off.
+pub fn cut_off(error: CutOff) -> Status {
+    get_status(Code::RESOURCE_EXHAUSTED, error)
+}
+
+impl From<IdError> for Error {
+    fn from(error: IdError) -> Error {
+        invalid(error)
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Error {
-        Error::RpcStatus(refusal.0)
+impl From<FileNameError> for Error {
+    fn from(error: FileNameError) -> Error {
+        invalid(error)
     }
 }
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Status {
-        refusal.0
-    }
-}
-
-impl From<IdError> for Refusal {
-    fn from(error: IdError) -> Refusal {
-        Refusal::invalid(error)
-    }
-}
-
-impl From<FileNameError> for Refusal {
-    fn from(error: FileNameError) -> Refusal {
-        Refusal::invalid(error)
-    }
-}
-
-impl From<UriError> for Refusal {
-    fn from(error: UriError) -> Refusal {
+impl From<UriError> for Error {
+    fn from(error: UriError) -> Error {
         let code = match error {
             UriError::Malformed(_) => Code::INVALID_ARGUMENT,
             UriError::Unsupported(_) => Code::UNIMPLEMENTED,
         };
-        Refusal::new(code, error)
+        refuse(code, error)
     }
 }
 
-impl From<CutOff> for Refusal {
-    fn from(error: CutOff) -> Refusal {
-        Refusal::new(Code::RESOURCE_EXHAUSTED, error)
-    }
-}
-
-impl From<TaskError> for Refusal {
-    fn from(error: TaskError) -> Refusal {
-        Refusal::new(code_of(&error), error)
+impl From<TaskError> for Error {
+    fn from(error: TaskError) -> Error {
+        refuse(code_of(&error), error)
     }
 }
 

@@ -4,7 +4,7 @@ use protobuf::Message;
 use ttrpc::proto::Status;
 use ttrpc::r#async::TtrpcContext;
 
-use super::error::Refusal;
+use super::error;
 use crate::events::Exchange;
 use crate::wire::{Stream, StreamCall, StreamMethod};
 
@@ -37,7 +37,7 @@ async fn send_all(exchange: &Exchange, stream: &Stream) -> Result<(), Status> {
         let delivery = match next {
             Ok(Some(delivery)) => delivery,
             Ok(None) => return Ok(()),
-            Err(cut_off) => return Err(Refusal::from(cut_off).into()),
+            Err(cut_off) => return Err(error::cut_off(cut_off)),
         };
         let bytes = delivery.envelope().write_to_bytes().expect("these messages have no required fields");
         if stream.send(bytes).await.is_err() {

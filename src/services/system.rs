@@ -9,7 +9,7 @@ use vminitd_api::system::{
 };
 use vminitd_api::system_ttrpc::System;
 
-use super::error::Refusal;
+use super::error::unimplemented;
 
 pub struct SystemService {
     version: &'static str,
@@ -21,10 +21,6 @@ impl SystemService {
     }
 }
 
-fn unimplemented<T>(method: &str) -> ttrpc::Result<T> {
-    Err(Refusal::unimplemented(method).into())
-}
-
 #[async_trait]
 impl System for SystemService {
     async fn info(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<InfoResponse> {
@@ -34,7 +30,7 @@ impl System for SystemService {
     }
 
     async fn prepare_shutdown(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
-        unimplemented("PrepareShutdown")
+        Err(unimplemented("PrepareShutdown"))
     }
 
     async fn freeze_filesystems(
@@ -42,26 +38,26 @@ impl System for SystemService {
         _: &TtrpcContext,
         _: Empty,
     ) -> ttrpc::Result<FreezeFilesystemsResponse> {
-        unimplemented("FreezeFilesystems")
+        Err(unimplemented("FreezeFilesystems"))
     }
 
     async fn thaw_filesystems(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
-        unimplemented("ThawFilesystems")
+        Err(unimplemented("ThawFilesystems"))
     }
 
     async fn offline_cpu(&self, _ctx: &TtrpcContext, _: OfflineCPURequest) -> ttrpc::Result<Empty> {
-        unimplemented("OfflineCPU")
+        Err(unimplemented("OfflineCPU"))
     }
 
     async fn online_cpu(&self, _ctx: &TtrpcContext, _: OnlineCPURequest) -> ttrpc::Result<Empty> {
-        unimplemented("OnlineCPU")
+        Err(unimplemented("OnlineCPU"))
     }
 
     async fn offline_memory(&self, _ctx: &TtrpcContext, _: OfflineMemoryRequest) -> ttrpc::Result<Empty> {
-        unimplemented("OfflineMemory")
+        Err(unimplemented("OfflineMemory"))
     }
 
     async fn online_memory(&self, _ctx: &TtrpcContext, _: OnlineMemoryRequest) -> ttrpc::Result<Empty> {
-        unimplemented("OnlineMemory")
+        Err(unimplemented("OnlineMemory"))
     }
 }

@@ -14,17 +14,15 @@ use vminitd_api::containerd::shim_async::Task;
 use vminitd_api::containerd::types;
 use vminitd_api::type_url;
 
-use super::error::Refusal;
+use super::error::{invalid, unimplemented};
 use super::{namespace, Domain};
 use crate::events::{timestamp, StdioUris};
 use crate::io::{StdioSpec, Uri};
+use crate::sys::signal::Signal;
 use crate::task::{ContainerId, CreateRequest, ExecId, ExecRequest, Mount, ProcessId, Reaped, Status};
 
 /// Methods that change nothing and start nothing: they end with their client.
 pub const ABANDONABLE: [&str; 3] = ["State", "Wait", "Connect"];
-
-/// The kernel's highest signal number (signal(7): SIGRTMAX).
-const LAST_SIGNAL: u32 = 64;
 
 /// Go's zero time: what containerd reads as "has not exited". An unset timestamp would be read as 1970.
 const NEVER_SECONDS: i64 = -62_135_596_800;
@@ -40,19 +38,19 @@ impl TaskService {
 }
 
 /// The container and the process that a request names.
-fn names(id: &str, exec_id: &str) -> Result<(ContainerId, ProcessId), Refusal> {
+fn names(id: &str, exec_id: &str) -> ttrpc::Result<(ContainerId, ProcessId)> {
     Ok((ContainerId::parse(id)?, ProcessId::parse(exec_id)?))
 }
 
 /// Checks the names in a request for what is not built, so that a bad request is told apart from a missing method.
-fn unimplemented<T>(method: &str, id: &str, exec_id: &str) -> ttrpc::Result<T> {
+fn not_built<T>(method: &str, id: &str, exec_id: &str) -> ttrpc::Result<T> {
     names(id, exec_id)?;
-    Err(Refusal::unimplemented(method).into())
+    Err(unimplemented(method))
 }
 
-fn stdio(uris: &StdioUris) -> Result<StdioSpec, Refusal> {
+fn stdio(uris: &StdioUris) -> ttrpc::Result<StdioSpec> {
     if uris.terminal {
-        return Err(Refusal::unimplemented("a terminal"));
+        return Err(unimplemented("a terminal"));
     }
     Ok(StdioSpec {
         stdin: Uri::parse(&uris.stdin)?,
@@ -61,20 +59,13 @@ fn stdio(uris: &StdioUris) -> Result<StdioSpec, Refusal> {
     })
 }
 
-fn signal(number: u32) -> Result<i32, Refusal> {
-    match number {
-        1..=LAST_SIGNAL => Ok(number as i32),
-        _ => Err(Refusal::invalid(format_args!("signal {number} is not between 1 and {LAST_SIGNAL}"))),
-    }
-}
-
-fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> Result<CreateRequest, Refusal> {
+fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<CreateRequest> {
     let id = ContainerId::parse(&req.id)?;
     if !req.bundle.starts_with('/') || req.bundle.contains('\0') {
-        return Err(Refusal::invalid(format_args!("bundle {:?} is no absolute path", req.bundle)));
+        return Err(invalid(format_args!("bundle {:?} is no absolute path", req.bundle)));
     }
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
-        return Err(Refusal::unimplemented("create from a checkpoint"));
+        return Err(unimplemented("create from a checkpoint"));
     }
     let (stdin, stdout, stderr, terminal) = (req.stdin, req.stdout, req.stderr, req.terminal);
     let uris = StdioUris { stdin, stdout, stderr, terminal };
@@ -94,13 +85,13 @@ fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> Result<CreateRe
     })
 }
 
-fn exec_request(req: ExecProcessRequest) -> Result<ExecRequest, Refusal> {
+fn exec_request(req: ExecProcessRequest) -> ttrpc::Result<ExecRequest> {
     let container = ContainerId::parse(&req.id)?;
     let exec = ExecId::parse(&req.exec_id)?;
     // Its type URL is not looked at: hosts differ in it, and the value is JSON all the same.
     let process = req.spec.into_option().map(|spec| spec.value).unwrap_or_default();
     if process.is_empty() {
-        return Err(Refusal::invalid("an exec needs a process spec"));
+        return Err(invalid("an exec needs a process spec"));
     }
     let (stdin, stdout, stderr, terminal) = (req.stdin, req.stdout, req.stderr, req.terminal);
     let uris = StdioUris { stdin, stdout, stderr, terminal };
@@ -136,24 +127,24 @@ fn process_info((pid, exec_id): (u32, Option<String>)) -> ProcessInfo {
 impl Task for TaskService {
     async fn create(&self, ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
         let request = create_request(ctx, req)?;
-        let pid = self.domain.tasks.create(request).await.map_err(Refusal::from)?;
+        let pid = self.domain.tasks.create(request).await?;
         Ok(CreateTaskResponse { pid, ..Default::default() })
     }
 
     async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> ttrpc::Result<StartResponse> {
         let (id, process) = names(&req.id, &req.exec_id)?;
-        let pid = self.domain.tasks.start(&id, &process).await.map_err(Refusal::from)?;
+        let pid = self.domain.tasks.start(&id, &process).await?;
         Ok(StartResponse { pid, ..Default::default() })
     }
 
     async fn exec(&self, _ctx: &TtrpcContext, req: ExecProcessRequest) -> ttrpc::Result<Empty> {
-        self.domain.tasks.exec(exec_request(req)?).map_err(Refusal::from)?;
+        self.domain.tasks.exec(exec_request(req)?)?;
         Ok(Empty::new())
     }
 
     async fn state(&self, _ctx: &TtrpcContext, req: StateRequest) -> ttrpc::Result<StateResponse> {
         let (id, process) = names(&req.id, &req.exec_id)?;
-        let (bundle, snapshot) = self.domain.tasks.state(&id, &process).map_err(Refusal::from)?;
+        let (bundle, snapshot) = self.domain.tasks.state(&id, &process)?;
         let (exit_status, exited_at) = exit(snapshot.reaped);
         let StdioUris { stdin, stdout, stderr, terminal } = snapshot.uris;
         Ok(StateResponse {
@@ -175,34 +166,34 @@ impl Task for TaskService {
 
     async fn wait(&self, _ctx: &TtrpcContext, req: WaitRequest) -> ttrpc::Result<WaitResponse> {
         let (id, process) = names(&req.id, &req.exec_id)?;
-        let reaped = self.domain.tasks.wait(&id, &process).await.map_err(Refusal::from)?;
+        let reaped = self.domain.tasks.wait(&id, &process).await?;
         let (exit_status, exited_at) = exit(Some(reaped));
         Ok(WaitResponse { exit_status, exited_at, ..Default::default() })
     }
 
     async fn kill(&self, _ctx: &TtrpcContext, req: KillRequest) -> ttrpc::Result<Empty> {
         let (id, process) = names(&req.id, &req.exec_id)?;
-        let signal = signal(req.signal)?;
-        self.domain.tasks.kill(&id, &process, signal, req.all).await.map_err(Refusal::from)?;
+        let signal = Signal::try_from(req.signal).map_err(invalid)?;
+        self.domain.tasks.kill(&id, &process, signal, req.all).await?;
         Ok(Empty::new())
     }
 
     async fn delete(&self, ctx: &TtrpcContext, req: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
         let (id, process) = names(&req.id, &req.exec_id)?;
         let patience = crate::wire::patience(ctx.timeout_nano);
-        let deleted = self.domain.tasks.delete(&id, &process, patience).await.map_err(Refusal::from)?;
+        let deleted = self.domain.tasks.delete(&id, &process, patience).await?;
         let (exit_status, exited_at) = exit(deleted.reaped);
         Ok(DeleteResponse { pid: deleted.pid, exit_status, exited_at, ..Default::default() })
     }
 
     async fn pids(&self, _ctx: &TtrpcContext, req: PidsRequest) -> ttrpc::Result<PidsResponse> {
-        let id = ContainerId::parse(&req.id).map_err(Refusal::from)?;
-        let pids = self.domain.tasks.pids(&id).await.map_err(Refusal::from)?;
+        let id = ContainerId::parse(&req.id)?;
+        let pids = self.domain.tasks.pids(&id).await?;
         Ok(PidsResponse { processes: pids.into_iter().map(process_info).collect(), ..Default::default() })
     }
 
     async fn connect(&self, _ctx: &TtrpcContext, req: ConnectRequest) -> ttrpc::Result<ConnectResponse> {
-        let id = ContainerId::parse(&req.id).map_err(Refusal::from)?;
+        let id = ContainerId::parse(&req.id)?;
         // A container that is not there has no pid; the shim is there all the same.
         let task_pid = self.domain.tasks.state(&id, &ProcessId::Init).map_or(0, |(_, init)| init.pid);
         let (shim_pid, version) = (std::process::id(), self.domain.version.to_owned());
@@ -212,7 +203,7 @@ impl Task for TaskService {
     async fn shutdown(&self, _ctx: &TtrpcContext, req: ShutdownRequest) -> ttrpc::Result<Empty> {
         // It means the guest as a whole, so hosts may leave the id empty.
         if !req.id.is_empty() {
-            ContainerId::parse(&req.id).map_err(Refusal::from)?;
+            ContainerId::parse(&req.id)?;
         }
         if self.domain.tasks.is_empty() {
             self.domain.stop.send_replace(true);
@@ -221,30 +212,30 @@ impl Task for TaskService {
     }
 
     async fn pause(&self, _ctx: &TtrpcContext, req: PauseRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Pause", &req.id, "")
+        not_built("Pause", &req.id, "")
     }
 
     async fn resume(&self, _ctx: &TtrpcContext, req: ResumeRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Resume", &req.id, "")
+        not_built("Resume", &req.id, "")
     }
 
     async fn checkpoint(&self, _ctx: &TtrpcContext, req: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Checkpoint", &req.id, "")
+        not_built("Checkpoint", &req.id, "")
     }
 
     async fn resize_pty(&self, _ctx: &TtrpcContext, req: ResizePtyRequest) -> ttrpc::Result<Empty> {
-        unimplemented("ResizePty", &req.id, &req.exec_id)
+        not_built("ResizePty", &req.id, &req.exec_id)
     }
 
     async fn close_io(&self, _ctx: &TtrpcContext, req: CloseIORequest) -> ttrpc::Result<Empty> {
-        unimplemented("CloseIO", &req.id, &req.exec_id)
+        not_built("CloseIO", &req.id, &req.exec_id)
     }
 
     async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> ttrpc::Result<Empty> {
-        unimplemented("Update", &req.id, "")
+        not_built("Update", &req.id, "")
     }
 
     async fn stats(&self, _ctx: &TtrpcContext, req: StatsRequest) -> ttrpc::Result<StatsResponse> {
-        unimplemented("Stats", &req.id, "")
+        not_built("Stats", &req.id, "")
     }
 }

@@ -1,4 +1,4 @@
-//! Starting a program in a defined state: fork, then exec. Only `reaper/` calls this.
+//! Starting a program in a defined state: fork, then exec; and what it is given. Only `reaper/` forks.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use super::rlimit::Limit;
+use super::signal::Signal;
 use super::wait::Pid;
 
 /// Where the programs of an image are looked for. The kernel starts init without a PATH; children get this one.
@@ -72,7 +73,7 @@ impl Program {
             libc::sigemptyset(&mut empty);
             let mut default: libc::sigaction = std::mem::zeroed();
             default.sa_sigaction = libc::SIG_DFL;
-            for signal in 1..=LAST_SIGNAL {
+            for signal in 1..=Signal::LAST.as_raw() {
                 // KILL, STOP and the C library's own signals refuse: they are at their default anyway.
                 libc::sigaction(signal, &default, std::ptr::null_mut());
             }
@@ -88,9 +89,6 @@ impl Program {
         }
     }
 }
-
-/// The kernel's highest signal number (signal(7): SIGRTMAX).
-const LAST_SIGNAL: i32 = 64;
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()

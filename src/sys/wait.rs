@@ -1,7 +1,9 @@
-//! Waiting for children, as `waitid(2)` and `pidfd_open(2)` offer it. Only `reaper/` calls this.
+//! Waiting for children, as `waitid(2)` and `pidfd_open(2)` offer it. Only `reaper/` waits.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::signal::Signal;
 
 /// A process of this machine, by its kernel number. The number says nothing once the process has been reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,11 +112,12 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
 }
 
 /// Sends `signal` to the process that `pidfd` names; `ESRCH` once it has been reaped.
-pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     let (no_info, no_flags) = (std::ptr::null::<libc::siginfo_t>(), 0);
     // SAFETY: a null siginfo is allowed: the kernel then fills one in as kill(2) does.
-    let sent =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, no_flags) };
+    let sent = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal.as_raw(), no_info, no_flags)
+    };
     if sent < 0 {
         return Err(io::Error::last_os_error());
     }

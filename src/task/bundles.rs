@@ -1,11 +1,12 @@
 //! Bundles that were made for a host, and only those are removed.
 
+use crate::lock::Lock;
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::error::TaskError;
 use super::ids::ContainerId;
@@ -16,7 +17,7 @@ pub struct Bundles(Arc<Shared>);
 
 struct Shared {
     dir: PathBuf,
-    made: Mutex<HashSet<PathBuf>>,
+    made: Lock<HashSet<PathBuf>>,
 }
 
 /// The name of a file in a bundle: one component of a path.
@@ -38,7 +39,7 @@ impl FileName {
 impl Bundles {
     /// `dir` is created with the first bundle.
     pub fn in_folder(dir: PathBuf) -> Bundles {
-        Bundles(Arc::new(Shared { dir, made: Mutex::default() }))
+        Bundles(Arc::new(Shared { dir, made: Lock::default() }))
     }
 
     /// Makes a bundle with these files and an empty `rootfs` in it. A failure leaves nothing of it.
@@ -76,8 +77,7 @@ impl Bundles {
     }
 
     fn made(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
-        // A set is whole between any two of its calls.
-        self.0.made.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.made.lock()
     }
 }
 

@@ -3,9 +3,11 @@
 //! The lock of a container covers one step: a change of state, the event that tells of it, and the release of those
 //! who wait for it. Nobody awaits anything under it. Exits are published here and nowhere else.
 
+use crate::lock::Lock;
+use crate::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
@@ -84,7 +86,7 @@ pub struct Fixed {
 pub struct Container {
     fixed: Fixed,
     exchange: Exchange,
-    processes: Mutex<Processes>,
+    processes: Lock<Processes>,
 }
 
 impl std::ops::Deref for Container {
@@ -113,14 +115,13 @@ impl Container {
             outcome: watch::Sender::new(Outcome::Pending),
             plan: None,
         };
-        let processes = Mutex::new(Processes { init, execs: BTreeMap::new() });
+        let processes = Lock::new(Processes { init, execs: BTreeMap::new() });
         Container { fixed, exchange, processes }
     }
 
     /// The lock: for one step, never over an await.
     pub fn processes(&self) -> MutexGuard<'_, Processes> {
-        // A panic under the lock is answered as an internal error; the rest of the container must still be killable.
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.processes.lock()
     }
 
     /// Looks at one process.
@@ -237,7 +238,7 @@ impl Container {
     }
 
     /// Sends a signal to one process.
-    pub fn signal(&self, who: &ProcessId, signal: i32) -> Result<(), TaskError> {
+    pub fn signal(&self, who: &ProcessId, signal: Signal) -> Result<(), TaskError> {
         let process = self.with(who, |entry| match (entry.state.reaped(), &entry.process) {
             (Some(_), _) => Err(TaskError::Finished(who.clone())),
             (None, None) => Err(TaskError::NotStarted(who.clone())),

@@ -15,6 +15,7 @@ use super::state::{Op, State};
 use crate::events::Happening;
 use crate::io::Relays;
 use crate::reaper::Reaped;
+use crate::sys::signal::Signal;
 
 /// What a Delete answers.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ impl Tasks {
     /// Kills a container and deletes it; one whose Delete is under way is left to that.
     async fn stop(&self, container: &Container) {
         // Refused when it has ended; and then that is as well.
-        let _ = container.signal(&ProcessId::Init, libc::SIGKILL);
+        let _ = container.signal(&ProcessId::Init, Signal::KILL);
         let until = Instant::now() + self.parts().bounds.delete_drain;
         let told = exit_told(container, &ProcessId::Init, until).await;
         let deleted = match told {
@@ -132,7 +133,7 @@ impl Tasks {
 }
 
 fn kill(container: &Container) -> Result<(), TaskError> {
-    match container.signal(&ProcessId::Init, libc::SIGKILL) {
+    match container.signal(&ProcessId::Init, Signal::KILL) {
         Err(TaskError::Finished(_)) => Ok(()),
         other => other,
     }

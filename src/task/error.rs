@@ -4,6 +4,7 @@ use crate::io::{OpenError, StreamId};
 use crate::reaper::ReaperGone;
 use crate::rootfs::RootfsError;
 use crate::runc::RuncError;
+use crate::sys::signal::Signal;
 
 use super::ids::{ContainerId, ExecId, ProcessId};
 
@@ -46,7 +47,7 @@ pub enum TaskError {
     #[error(transparent)]
     Reaper(#[from] ReaperGone),
     #[error("send signal {signal} to {process}: {source}")]
-    Signal { signal: i32, process: ProcessId, source: std::io::Error },
+    Signal { signal: Signal, process: ProcessId, source: std::io::Error },
     #[error("write bundle {container}: {source}")]
     Bundle { container: ContainerId, source: std::io::Error },
     /// A blocking step was given up because the runtime is going down, or it panicked.

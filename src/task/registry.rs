@@ -1,8 +1,10 @@
 //! All containers of the guest, and what can be asked of them.
 
+use crate::lock::Lock;
+use crate::sys::signal::Signal;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use super::bundles::Bundles;
@@ -52,7 +54,7 @@ pub struct Tasks(Arc<Shared>);
 
 struct Shared {
     parts: Parts,
-    slots: Mutex<Slots>,
+    slots: Lock<Slots>,
     /// How many Creates are under way.
     creating: watch::Sender<usize>,
     followers: Tracked,
@@ -78,7 +80,7 @@ pub struct Reservation {
 
 impl Tasks {
     pub fn new(parts: Parts) -> Tasks {
-        let (slots, creating) = (Mutex::default(), watch::Sender::new(0));
+        let (slots, creating) = (Lock::default(), watch::Sender::new(0));
         Tasks(Arc::new(Shared { parts, slots, creating, followers: Tracked::default() }))
     }
 
@@ -91,8 +93,7 @@ impl Tasks {
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
-        // A map is whole between any two of its calls.
-        self.0.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.slots.lock()
     }
 
     /// The container of this id, once its Create is done.
@@ -202,7 +203,7 @@ impl Tasks {
         &self,
         id: &ContainerId,
         who: &ProcessId,
-        signal: i32,
+        signal: Signal,
         all: bool,
     ) -> Result<(), TaskError> {
         let container = self.get(id)?;

@@ -7,6 +7,7 @@ use super::gate::Input;
 use super::ids::ProcessId;
 use super::registry::Parts;
 use crate::reaper::ExitOf;
+use crate::sys::signal::Signal;
 
 /// Waits for one process to be reaped, then for all that its exit gate waits for.
 pub async fn follow(parts: Parts, container: Arc<Container>, who: ProcessId, mut exit: ExitOf) {
@@ -34,7 +35,7 @@ async fn kill_rest(parts: &Parts, container: &Container) {
     // No counter is watched, so there is none to read.
     container.feed(&mut container.processes(), &ProcessId::Init, Input::OomRead);
     if !container.private_pid_namespace {
-        if let Err(error) = parts.runtime.kill_all(container.id.as_str(), libc::SIGKILL).await {
+        if let Err(error) = parts.runtime.kill_all(container.id.as_str(), Signal::KILL).await {
             tracing::warn!(container = %container.id, %error, "cannot kill what its init left behind");
         }
         kill_execs(container);
@@ -47,7 +48,7 @@ fn kill_execs(container: &Container) {
     for exec in container.processes().execs.values() {
         if let (None, Some(process)) = (exec.state.reaped(), &exec.process) {
             // ESRCH: it has ended this very moment.
-            let _ = process.signal(libc::SIGKILL);
+            let _ = process.signal(Signal::KILL);
         }
     }
 }

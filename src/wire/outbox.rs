@@ -2,10 +2,11 @@
 //!
 //! It never decides what is sent. It counts the bytes that wait, so that the reader can stop taking on more.
 
+use crate::lock::Lock;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,7 +23,7 @@ const BATCH: usize = 64;
 /// The sending end: anyone who has something for the peer.
 pub struct Outbox {
     /// `None` once closed.
-    queue: Mutex<Option<mpsc::UnboundedSender<Outgoing>>>,
+    queue: Lock<Option<mpsc::UnboundedSender<Outgoing>>>,
     /// Bytes queued and not yet written.
     unsent: watch::Sender<usize>,
 }
@@ -45,7 +46,7 @@ struct Outgoing {
 /// flight, one message at a time for each stream, and no more frames read while [`MAX_UNSENT`] is exceeded.
 pub fn outbox() -> (Arc<Outbox>, Queue) {
     let (sender, frames) = mpsc::unbounded_channel();
-    let outbox = Arc::new(Outbox { queue: Mutex::new(Some(sender)), unsent: watch::Sender::new(0) });
+    let outbox = Arc::new(Outbox { queue: Lock::new(Some(sender)), unsent: watch::Sender::new(0) });
     (outbox.clone(), Queue { frames, outbox })
 }
 
@@ -65,7 +66,7 @@ impl Outbox {
 
     /// Takes nothing more. The writer ends once it has written what is queued.
     pub fn close(&self) {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.queue.lock().take();
     }
 
     /// Waits until no more than [`MAX_UNSENT`] bytes wait. Cancelling it changes nothing.
@@ -76,7 +77,7 @@ impl Outbox {
     }
 
     fn enqueue(&self, frame: Outgoing) {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = self.queue.lock();
         if let Some(queue) = queue.as_ref() {
             self.unsent.send_modify(|unsent| *unsent += frame.bytes.len());
             // It fails when the writer has ended, and with it the connection.
