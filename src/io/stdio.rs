@@ -159,6 +159,19 @@ impl OutputDone {
 }
 
 impl Relays {
+    /// Ends the relay of stdin and leaves the outputs to [`RelayTasks::finish`]: the daemon stops.
+    pub fn release(mut self) {
+        self.close_stdin();
+        self.outputs.clear();
+    }
+
+    fn close_stdin(&self) {
+        if let Some(stdin) = &self.stdin {
+            stdin.abort();
+        }
+    }
+
+    /// Tells when the output is complete.
     pub fn output_done(&self) -> OutputDone {
         OutputDone(self.outputs.iter().map(|output| output.done.clone()).collect())
     }
@@ -166,9 +179,7 @@ impl Relays {
 
 impl Drop for Relays {
     fn drop(&mut self) {
-        if let Some(stdin) = &self.stdin {
-            stdin.abort();
-        }
+        self.close_stdin();
         let lingers = |output: &&Output| self.close == StreamClose::Eof && *output.done.borrow();
         self.outputs.iter().filter(|output| !lingers(output)).for_each(|output| output.task.abort());
     }

@@ -22,7 +22,7 @@ pub use assembled::Assembled;
 pub use error::RootfsError;
 use options::Options;
 
-use crate::sys::mount::{mount, Place};
+use crate::sys::mount::{mount, mounts_below, unmount, Place};
 
 /// One mount as the request has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,18 @@ struct Planned<'a> {
     options: Options,
     base: PathBuf,
     target: PathBuf,
+}
+
+/// Removes a folder and all that is in it. Whatever is mounted below is unmounted first; if that fails nothing is
+/// removed, so that no file of a mounted file system ever is. Blocks.
+pub fn remove_tree(folder: &Path) -> io::Result<()> {
+    for point in mounts_below(folder)? {
+        unmount(&point)?;
+    }
+    if let Some(left) = mounts_below(folder)?.first() {
+        return Err(io::Error::new(ErrorKind::ResourceBusy, format!("{} is mounted", left.display())));
+    }
+    fs::remove_dir_all(folder)
 }
 
 /// Mounts `mounts` in order, the last at `<bundle>/rootfs` and number `i` of the others at `<bundle>/mounts/<i>`.

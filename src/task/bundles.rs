@@ -2,7 +2,7 @@
 
 use crate::lock::Lock;
 use std::collections::HashSet;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::error::TaskError;
 use super::ids::ContainerId;
+use crate::rootfs;
 
 /// The folder of bundles; a handle.
 #[derive(Clone)]
@@ -63,13 +64,13 @@ impl Bundles {
         }
     }
 
-    /// Removes a bundle, if it was made here. A failure is logged: the container is gone all the same.
+    /// Removes a bundle, if it was made here, and nothing of what is still mounted in it. A failure is logged: the container is gone all the same.
     pub async fn remove(&self, bundle: &Path) {
         if !self.made().remove(bundle) {
             return;
         }
         let path = bundle.to_owned();
-        match tokio::task::spawn_blocking(move || fs::remove_dir_all(path)).await {
+        match tokio::task::spawn_blocking(move || rootfs::remove_tree(&path)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(bundle = %bundle.display(), %error, "cannot remove a bundle"),
             Err(_) => tracing::warn!(bundle = %bundle.display(), "removing a bundle was interrupted"),
@@ -87,7 +88,7 @@ fn write(bundles: &Path, bundle: &Path, files: &[(FileName, Vec<u8>)]) -> io::Re
     DirBuilder::new().mode(0o750).create(bundle)?;
     let filled = fill(bundle, files);
     if filled.is_err() {
-        let _ = fs::remove_dir_all(bundle);
+        let _ = rootfs::remove_tree(bundle);
     }
     filled
 }

@@ -6,6 +6,7 @@
 use crate::lock::Lock;
 use crate::sys::signal::Signal;
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
 use std::time::SystemTime;
@@ -194,6 +195,11 @@ impl Container {
         self.feed(processes, who, Input::StartEnded);
     }
 
+    /// Whether what is left of this container must be killed: its init has ended, and the kernel did not see to it.
+    pub fn must_die(&self, processes: &Processes) -> bool {
+        !self.private_pid_namespace && processes.init.state.reaped().is_some()
+    }
+
     /// Takes note that a process was reaped. Returns what tells when its output is complete.
     pub fn reaped(&self, who: &ProcessId, reaped: Reaped) -> Option<OutputDone> {
         let mut processes = self.processes();
@@ -205,6 +211,13 @@ impl Container {
         let output = entry.relays.as_ref().map(Relays::output_done);
         self.feed(&mut processes, who, Input::Reaped);
         output
+    }
+
+    /// The relays of all of its processes.
+    pub fn take_relays(&self) -> Vec<Relays> {
+        let mut processes = self.processes();
+        let Processes { init, execs } = &mut *processes;
+        execs.values_mut().chain([init]).filter_map(|entry| entry.relays.take()).collect()
     }
 
     /// Drops what is left of the execs: their container is gone. Whoever waits for one that never ran learns it.
@@ -226,17 +239,12 @@ impl Container {
         })
     }
 
-    /// Waits until the exit of a process has been published; the same answer as often as it is asked.
-    pub async fn wait(&self, who: &ProcessId) -> Result<Reaped, TaskError> {
-        let mut outcome = self.with(who, |entry| entry.outcome.subscribe())?;
-        let known = outcome.wait_for(|outcome| *outcome != Outcome::Pending).await.map(|outcome| *outcome);
-        match known {
-            Ok(Outcome::Exited(reaped)) => Ok(reaped),
-            // The sender goes with an exec that was deleted.
-            _ => Err(TaskError::NotStarted(who.clone())),
-        }
+    /// Waits until the exit of a process has been published; the same answer as often as it is asked. The future
+    /// does not hold the container.
+    pub fn wait(&self, who: &ProcessId) -> impl Future<Output = Result<Reaped, TaskError>> + use<> {
+        let (outcome, who) = (self.with(who, |entry| entry.outcome.subscribe()), who.clone());
+        async move { told(outcome?, who).await }
     }
-
     /// Sends a signal to one process.
     pub fn signal(&self, who: &ProcessId, signal: Signal) -> Result<(), TaskError> {
         let process = self.with(who, |entry| match (entry.state.reaped(), &entry.process) {
@@ -249,5 +257,13 @@ impl Container {
             Err(source) => Err(TaskError::Signal { signal, process: who.clone(), source }),
             Ok(()) => Ok(()),
         }
+    }
+}
+
+async fn told(mut outcome: watch::Receiver<Outcome>, who: ProcessId) -> Result<Reaped, TaskError> {
+    match outcome.wait_for(|outcome| *outcome != Outcome::Pending).await.map(|outcome| *outcome) {
+        Ok(Outcome::Exited(reaped)) => Ok(reaped),
+        // The sender goes with an exec that was deleted.
+        _ => Err(TaskError::NotStarted(who)),
     }
 }

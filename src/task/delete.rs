@@ -66,7 +66,7 @@ impl Tasks {
                     .await?
             }
         };
-        drain(container, init, until).await;
+        drain(container, container.take_relays(), until).await;
         self.dismantle(container).await?;
         self.remove(&container.id);
         container.forget_execs();
@@ -122,6 +122,8 @@ impl Tasks {
         let _ = container.signal(&ProcessId::Init, Signal::KILL);
         let until = Instant::now() + self.parts().bounds.delete_drain;
         let told = exit_told(container, &ProcessId::Init, until).await;
+        // Their readers are waited for once, for all containers together.
+        container.take_relays().into_iter().for_each(Relays::release);
         let deleted = match told {
             Ok(_) => self.delete(&container.id, &ProcessId::Init, None).await.map(drop),
             Err(error) => Err(error),
@@ -144,11 +146,12 @@ async fn exit_told(container: &Container, who: &ProcessId, until: Instant) -> Re
     told.map_err(|_| TaskError::Deadline("the end of the process"))?
 }
 
-/// Lets the readers take what the process has written; then its streams are closed.
-async fn drain(container: &Container, who: &ProcessId, until: Instant) {
-    let Ok(Some(relays)) = container.with(who, |entry| entry.relays.take()) else { return };
-    if !Relays::output_done(&relays).within(until.duration_since(Instant::now())).await {
-        tracing::warn!(container = %container.id, process = %who, "output was not taken in time");
+/// Lets the readers take what processes have written; then the streams are closed.
+async fn drain(container: &Container, relays: Vec<Relays>, until: Instant) {
+    for relays in &relays {
+        if !relays.output_done().within(until.duration_since(Instant::now())).await {
+            tracing::warn!(container = %container.id, "output was not taken in time");
+        }
     }
 }
 
@@ -159,7 +162,8 @@ async fn delete_exec(container: &Container, exec: &ExecId, until: Instant) -> Re
         true => Some(exit_told(container, &who, until).await?),
         false => None,
     };
-    drain(container, &who, until).await;
+    let relays = container.with(&who, |entry| entry.relays.take())?;
+    drain(container, relays.into_iter().collect(), until).await;
     // Whoever waits for one that never ran learns it from its sender's end.
     container.processes().execs.remove(exec);
     Ok(Deleted { pid, reaped })

@@ -13,6 +13,7 @@ use super::state::{Op, State};
 use crate::events::{Happening, StdioUris};
 use crate::io::{Relays, Stdio, StdioSpec};
 use crate::reaper::{ExitOf, Process};
+use crate::sys::signal::Signal;
 
 /// What an Exec asks for.
 pub struct ExecRequest {
@@ -27,6 +28,7 @@ pub struct ExecRequest {
 impl Tasks {
     /// Adds an exec to a container whose init has not ended. Nothing runs yet; its streams are its own from now on.
     pub fn exec(&self, request: ExecRequest) -> Result<(), TaskError> {
+        self.open()?;
         let container = self.get(&request.container)?;
         let mut processes = container.processes();
         if processes.execs.contains_key(&request.exec) {
@@ -104,8 +106,13 @@ fn started(container: &Container, exec: &ExecId, process: Process, relays: Relay
     let pid = process.pid.as_u32();
     let mut processes = container.processes();
     let Ok(entry) = container.find(&mut processes, &who) else { return pid };
-    entry.process = Some(Arc::new(process));
+    let process = Arc::new(process);
+    entry.process = Some(process.clone());
     entry.relays = Some(relays);
+    if container.must_die(&processes) {
+        // It slipped past the kill-all that its init's death brought. ESRCH: it has ended by itself.
+        let _ = process.signal(Signal::KILL);
+    }
     let event = Happening::ExecStarted { exec_id: exec.to_string(), pid };
     container.end_start(&mut processes, &who, Op::Started, Some(event));
     pid

@@ -96,6 +96,14 @@ impl Tasks {
         self.0.slots.lock()
     }
 
+    /// Refuses what would begin new work during the stop.
+    pub(super) fn open(&self) -> Result<(), TaskError> {
+        match self.slots().closed {
+            true => Err(TaskError::Stopping),
+            false => Ok(()),
+        }
+    }
+
     /// The container of this id, once its Create is done.
     pub fn get(&self, id: &ContainerId) -> Result<Arc<Container>, TaskError> {
         match self.slots().by_id.get(id) {
@@ -163,6 +171,7 @@ impl Tasks {
 
     /// Starts the init, or an exec that was added.
     pub async fn start(&self, id: &ContainerId, who: &ProcessId) -> Result<u32, TaskError> {
+        self.open()?;
         let container = self.get(id)?;
         match who {
             ProcessId::Init => self.start_init(&container).await,
@@ -195,7 +204,8 @@ impl Tasks {
 
     /// Waits for the exit of a process to be published. Dropping the future changes nothing.
     pub async fn wait(&self, id: &ContainerId, who: &ProcessId) -> Result<Reaped, TaskError> {
-        self.get(id)?.wait(who).await
+        let told = self.get(id)?.wait(who);
+        told.await
     }
 
     /// Signals one process, or with `all` every process of the container.

@@ -49,10 +49,9 @@ impl Client {
         let mut pause = BACKOFF.0;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let last = match timeout(TRY.min(left), Self::connect_and_ping(endpoint)).await {
-                Ok(Ok(stream)) => return Ok(Client::on(stream)),
-                Ok(Err(e)) => e,
-                Err(_) => ClientError::Ping(io::ErrorKind::TimedOut.into()),
+            let last = match Self::connect_and_ping(endpoint, left).await {
+                Ok(stream) => return Ok(Client::on(stream)),
+                Err(error) => error,
             };
             if Instant::now() + pause >= deadline {
                 return Err(ClientError::Deadline { within, last: Box::new(last) });
@@ -62,9 +61,14 @@ impl Client {
         }
     }
 
-    async fn connect_and_ping(endpoint: &Endpoint) -> Result<UnixStream, ClientError> {
-        let mut stream = endpoint.connect().await.map_err(ClientError::Connect)?;
-        ping(&mut stream).await.map_err(ClientError::Ping)?;
+    /// The connection itself may take all that is `left`: vhost-device-vsock can die of, or lose the next connection
+    /// to, one that is closed before it has answered. The ping may not: a guest that is up answers at once.
+    async fn connect_and_ping(endpoint: &Endpoint, left: Duration) -> Result<UnixStream, ClientError> {
+        let connected =
+            timeout(left, endpoint.connect()).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let mut stream = connected.map_err(ClientError::Connect)?;
+        let answered = timeout(TRY.min(left), ping(&mut stream)).await;
+        answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(ClientError::Ping)?;
         Ok(stream)
     }
 
