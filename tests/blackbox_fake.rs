@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use vminit_shim::api::containerd::api::{ConnectRequest, Status};
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{Client, Event, Guest, INIT};
-use vminitd_test_support::calls::{brief, create, create_in, exec, running, state, status};
+use vminitd_test_support::calls::{brief, create, create_in, exec, running, state, status, stopped};
 use vminitd_test_support::{code, Daemon, EventLog, LIMIT};
 
 /// What must answer while runc hangs answers within this.
@@ -74,6 +74,7 @@ async fn execs_of_one_container_start_beside_one_that_hangs() {
 
     // Init dies while an exec is still being started: its exit is the last.
     prompt("Kill of init", guest.kill("c", INIT, 9)).await.expect("kill");
+    stopped(&guest, "c", INIT).await;
     daemon.release("gate");
     hanging.await.expect("join").expect_err("runc refuses an exec in a dead container");
     let seen = events.until("c", "exit 137").await;

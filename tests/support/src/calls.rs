@@ -36,6 +36,12 @@ pub async fn status(guest: &Guest, id: &str, exec_id: &str) -> Status {
     state(guest, id, exec_id).await.expect("state").status.enum_value().expect("a known status")
 }
 
+/// Waits until the process has been reaped, which comes before its exit is told.
+pub async fn stopped(guest: &Guest, id: &str, exec_id: &str) {
+    let asking = async { while status(guest, id, exec_id).await != Status::STOPPED {} };
+    tokio::time::timeout(LIMIT, asking).await.unwrap_or_else(|_| panic!("{id}/{exec_id} does not stop"));
+}
+
 /// The context of a request that is answered at once.
 pub fn brief() -> ttrpc::context::Context {
     context(LIMIT, "default")
