@@ -76,6 +76,12 @@ impl StreamTable {
         Ok(Streams(taken.collect()))
     }
 
+    /// Closes those of these streams that wait: the request that names them has failed.
+    pub fn discard(&self, ids: impl IntoIterator<Item = StreamId>) {
+        let mut table = self.table();
+        ids.into_iter().for_each(|id| drop(table.waiting.remove(&id)));
+    }
+
     /// Serves one new connection of the stream port until it is claimed, has expired or has failed.
     pub async fn admit(self, socket: Socket) {
         if !self.begin_handshake() {

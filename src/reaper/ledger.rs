@@ -49,6 +49,8 @@ pub struct Ledger<W> {
     waiting: HashMap<Pid, W>,
     kept: VecDeque<Kept>,
     windows: BTreeMap<WindowId, OpenWindow>,
+    /// Nobody reaps any more.
+    abandoned: bool,
 }
 
 impl<W> Ledger<W> {
@@ -59,12 +61,26 @@ impl<W> Ledger<W> {
             waiting: HashMap::new(),
             kept: VecDeque::new(),
             windows: BTreeMap::new(),
+            abandoned: false,
         }
     }
 
     /// Registers a child that was forked under the same lock, so that its exit cannot have been seen.
     pub fn register(&mut self, pid: Pid, waiter: W) {
-        self.waiting.insert(pid, waiter);
+        if !self.abandoned {
+            self.waiting.insert(pid, waiter);
+        }
+    }
+
+    /// Nobody reaps any more: drops all who wait, now and later.
+    pub fn abandon(&mut self) {
+        self.abandoned = true;
+        self.waiting.clear();
+    }
+
+    /// Whether `pid` is registered and not reaped, so that its number is its own.
+    pub fn is_waiting(&self, pid: Pid) -> bool {
+        self.waiting.contains_key(&pid)
     }
 
     /// Opens the window of the runc just forked as `runc`.
@@ -115,7 +131,7 @@ impl<W> Ledger<W> {
         let answer = match after {
             Some(first) => exits.nth(first).map(|kept| kept.reaped),
             None if !self.waiting.contains_key(&pid) && is_child(pid) => {
-                self.waiting.insert(pid, waiter);
+                self.register(pid, waiter);
                 self.prune();
                 return Claim::Alive;
             }

@@ -113,6 +113,7 @@ impl Reaper {
                 Err(_) => "reaper: panicked".to_owned(),
             };
             tracing::error!("{reason}");
+            shared.ledger().abandon();
             // Nobody listens any more when the daemon is on its way down already.
             let _ = fatal_tx.send(reason);
         })?;
@@ -136,6 +137,14 @@ impl Reaper {
         drop(ledger);
         self.0.forked.notify_one();
         Ok((child, Window { reaper: self.clone(), id }))
+    }
+
+    /// Kills a child of ours and all that it started, unless it has been reaped. Each child leads a session.
+    pub fn kill_group(&self, child: &Child) {
+        let ledger = self.0.ledger();
+        if ledger.is_waiting(child.process.pid) {
+            wait::kill_group(child.process.pid);
+        }
     }
 
     fn fork(&self, ledger: &mut Ledger<oneshot::Sender<Reaped>>, program: &Program) -> io::Result<Child> {
@@ -162,7 +171,15 @@ impl Window {
         let (tx, rx) = oneshot::channel();
         let mut ledger = self.reaper.0.ledger();
         let pidfd = match ledger.claim(self.id, pid, tx, wait::is_child) {
-            Claim::Alive => wait::pidfd_open(pid).ok(),
+            Claim::Alive => match wait::pidfd_open(pid) {
+                Ok(pidfd) => Some(pidfd),
+                Err(error) => {
+                    // Without a descriptor it could not be signalled later, when the number may be another's.
+                    tracing::error!(%pid, %error, "killed: cannot open a pidfd");
+                    wait::kill_group(pid);
+                    return Err(NotOurs { pid });
+                }
+            },
             Claim::Dead(waiter, reaped) => {
                 // The receiver is right here.
                 let _ = waiter.send(reaped);

@@ -2,33 +2,34 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::RootfsError;
 
 /// How often to look; a disk that is there at the first look costs nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What mount(2) takes for a source: `serial:<id>` becomes `/dev/<name>`, all else stays. Blocks up to `wait`.
-pub(super) fn resolve(source: &str, wait: Duration) -> Result<String, RootfsError> {
+/// What mount(2) takes for a source: `serial:<id>` becomes `/dev/<name>`, all else stays. Waits up to `wait` for the
+/// device, without holding a thread.
+pub(super) async fn resolve(source: &str, wait: Duration) -> Result<String, RootfsError> {
     match source.strip_prefix("serial:") {
         None => Ok(source.to_owned()),
-        Some(serial) => by_serial(Path::new("/sys/block"), serial, wait),
+        Some(serial) => by_serial(Path::new("/sys/block"), serial, wait).await,
     }
 }
 
-fn by_serial(sys_block: &Path, serial: &str, wait: Duration) -> Result<String, RootfsError> {
+async fn by_serial(sys_block: &Path, serial: &str, wait: Duration) -> Result<String, RootfsError> {
     let deadline = Instant::now() + wait;
     loop {
         if let Some(name) = find(sys_block, serial) {
             return Ok(format!("/dev/{name}"));
         }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || serial.is_empty() {
+        if Instant::now() >= deadline || serial.is_empty() {
             return Err(RootfsError::NoDevice { serial: serial.to_owned() });
         }
-        thread::sleep(left.min(LOOK_EVERY));
+        tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_EVERY)).await;
     }
 }
 
@@ -51,34 +52,32 @@ mod tests {
         fs::write(sys_block.join(name).join("serial"), serial).unwrap();
     }
 
-    #[test]
-    fn a_disk_is_found_by_its_whole_serial() {
+    #[tokio::test]
+    async fn a_disk_is_found_by_its_whole_serial() {
         let sys_block = tempfile::tempdir().unwrap();
         disk(sys_block.path(), "vda", "sbxblk10\n");
         disk(sys_block.path(), "vdb", "sbxblk1\n");
         disk(sys_block.path(), "vdc", "");
         fs::create_dir(sys_block.path().join("loop0")).unwrap();
         let found = |serial| by_serial(sys_block.path(), serial, Duration::ZERO);
-        assert_eq!(found("sbxblk1").unwrap(), "/dev/vdb");
-        assert_eq!(found("sbxblk10").unwrap(), "/dev/vda");
+        assert_eq!(found("sbxblk1").await.unwrap(), "/dev/vdb");
+        assert_eq!(found("sbxblk10").await.unwrap(), "/dev/vda");
         for absent in ["sbxblk", "sbxblk2", ""] {
-            assert!(matches!(found(absent), Err(RootfsError::NoDevice { serial }) if serial == absent));
+            assert!(matches!(found(absent).await, Err(RootfsError::NoDevice { serial }) if serial == absent));
         }
     }
 
-    #[test]
-    fn a_disk_that_appears_late_is_waited_for() {
+    #[tokio::test]
+    async fn a_disk_that_appears_late_is_waited_for() {
         let sys_block = tempfile::tempdir().unwrap();
-        thread::scope(|scope| {
-            let found = scope.spawn(|| by_serial(sys_block.path(), "late", Duration::from_secs(30)));
-            disk(sys_block.path(), "vda", "late\n");
-            assert_eq!(found.join().unwrap().unwrap(), "/dev/vda");
-        });
+        let plug = async { disk(sys_block.path(), "vda", "late\n") };
+        let (found, ()) = tokio::join!(by_serial(sys_block.path(), "late", Duration::from_secs(30)), plug);
+        assert_eq!(found.unwrap(), "/dev/vda");
     }
 
-    #[test]
-    fn other_sources_are_left_as_they_are() {
-        assert_eq!(resolve("/dev/vda", Duration::ZERO).unwrap(), "/dev/vda");
-        assert_eq!(resolve("tmpfs", Duration::ZERO).unwrap(), "tmpfs");
+    #[tokio::test]
+    async fn other_sources_are_left_as_they_are() {
+        assert_eq!(resolve("/dev/vda", Duration::ZERO).await.unwrap(), "/dev/vda");
+        assert_eq!(resolve("tmpfs", Duration::ZERO).await.unwrap(), "tmpfs");
     }
 }

@@ -1,7 +1,7 @@
 //! Putting a container's root file system together from the mounts of a request, and taking it apart again.
 //!
 //! What was done is plain data, so that Delete can undo it long after. Nothing here knows of tasks. Every call
-//! blocks: on devices that are slow to appear, and on the kernel.
+//! blocks, but for the wait for devices.
 
 mod assembled;
 mod device;
@@ -57,11 +57,19 @@ pub fn remove_tree(folder: &Path) -> io::Result<()> {
     fs::remove_dir_all(folder)
 }
 
+/// Puts the names of block devices in place of their serials. Each may take `wait` to appear; no thread is held for it.
+pub async fn await_devices(mut mounts: Vec<Mount>, wait: Duration) -> Result<Vec<Mount>, RootfsError> {
+    for mount in &mut mounts {
+        mount.source = device::resolve(&mount.source, wait).await?;
+    }
+    Ok(mounts)
+}
+
 /// Mounts `mounts` in order, the last at `<bundle>/rootfs` and number `i` of the others at `<bundle>/mounts/<i>`.
 ///
-/// All are checked before the first is mounted, and a failure unmounts those before it. A block device may take
-/// `serial_wait` to appear. Blocks.
-pub fn assemble(mounts: &[Mount], bundle: &Path, serial_wait: Duration) -> Result<Assembled, RootfsError> {
+/// All are checked before the first is mounted, and a failure unmounts those before it. Sources are what mount(2)
+/// takes: see [`await_devices`]. Blocks.
+pub fn assemble(mounts: &[Mount], bundle: &Path) -> Result<Assembled, RootfsError> {
     let bundle = fs::canonicalize(bundle).map_err(|source| RootfsError::path(bundle, source))?;
     let rootfs = bundle.join("rootfs");
     let mut assembled = Assembled::new(rootfs.clone());
@@ -70,7 +78,7 @@ pub fn assemble(mounts: &[Mount], bundle: &Path, serial_wait: Duration) -> Resul
     }
     let plan = plan(mounts, &bundle)?;
     for planned in &plan {
-        if let Err(error) = apply(planned, serial_wait, &mut assembled) {
+        if let Err(error) = apply(planned, &mut assembled) {
             if let Err(left) = assembled.unwind() {
                 warn!(bundle = %bundle.display(), error = %left, "mounts are left behind");
             }
@@ -119,8 +127,8 @@ fn relative(target: &str) -> Result<PathBuf, RootfsError> {
     parts.map(inside).collect::<Option<_>>().ok_or_else(|| RootfsError::Escape { target: target.to_owned() })
 }
 
-fn apply(planned: &Planned<'_>, serial_wait: Duration, done: &mut Assembled) -> Result<(), RootfsError> {
-    let from = device::resolve(&planned.mount.source, serial_wait)?;
+fn apply(planned: &Planned<'_>, done: &mut Assembled) -> Result<(), RootfsError> {
+    let from = planned.mount.source.clone();
     make_dirs(&planned.base, done)?;
     let place = open_target(planned)?;
     let path = place.path().map_err(|source| RootfsError::path(&planned.base, source))?;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::future::{pending, Future};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use super::{log, Created, RuncError, Runtime};
 use crate::reaper::{Child, Exit, Pid, Window};
 use crate::sys::process::{dev_null, Program};
 use crate::sys::signal::Signal;
+
+/// How long a killed runc may take to end; one that hangs in the kernel is given up.
+const KILLED: Duration = Duration::from_secs(5);
 
 /// The end of stderr that goes into an error, when the log says nothing.
 const REASON_BYTES: usize = 1024;
@@ -50,7 +54,7 @@ impl Runtime {
         // Our copies of the child's ends: as long as they are open the pipes have no end.
         drop(program);
         let exit = tokio::select! {
-            exit = end(child, &call) => exit?,
+            exit = self.end(child, &call, pending()) => exit?,
             never = stdout.collect() => match never {},
             never = stderr.collect() => match never {},
         };
@@ -68,7 +72,8 @@ impl Runtime {
         let program = self.program(&call, scratch, stdio)?;
         let (child, window) = self.reaper.spawn_with_window(&program).map_err(call.start_failed())?;
         drop(program);
-        let ended = end(child, &call).await.and_then(|exit| verdict(&call, exit, scratch, &[]));
+        let ended =
+            self.end(child, &call, self.stopping()).await.and_then(|exit| verdict(&call, exit, scratch, &[]));
         let pid = read_pid(&call, scratch);
         match (ended, pid) {
             (Ok(()), Ok(pid)) => Ok(Created { pid, window }),
@@ -92,22 +97,31 @@ impl Runtime {
     }
 }
 
-/// Waits for runc to end; at its deadline it is killed, and still waited for.
-async fn end(mut child: Child, call: &Invocation) -> Result<Exit, RuncError> {
-    let verb = call.verb;
-    let gone = |source| RuncError::Reaper { verb, source };
-    let in_time = tokio::time::timeout(call.limit, child.exit.wait()).await;
-    let Ok(reaped) = in_time else {
-        tracing::warn!(verb, pid = %child.process.pid, "runc exceeded its deadline");
-        // ESRCH: it has ended this very moment.
-        let _ = child.process.signal(Signal::KILL);
-        child.exit.wait().await.map_err(gone)?;
-        return Err(RuncError::Deadline { verb, limit: call.limit });
-    };
-    let exit = reaped.map_err(gone)?.exit;
-    match child.exec.failure() {
-        Some(error) => Err(call.start_failed()(error)),
-        None => Ok(exit),
+impl Runtime {
+    /// Waits for runc to end. At its deadline, or when `stop` comes, it is killed with all it started.
+    async fn end(
+        &self,
+        mut child: Child,
+        call: &Invocation,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Exit, RuncError> {
+        let verb = call.verb;
+        let gone = |source| RuncError::Reaper { verb, source };
+        let error = tokio::select! {
+            biased;
+            reaped = child.exit.wait() => {
+                let exit = reaped.map_err(gone)?.exit;
+                return child.exec.failure().map_or(Ok(exit), |error| Err(call.start_failed()(error)));
+            }
+            () = tokio::time::sleep(call.limit) => RuncError::Deadline { verb, limit: call.limit },
+            () = stop => RuncError::Stopping { verb },
+        };
+        tracing::warn!(pid = %child.process.pid, %error, "runc is killed");
+        self.reaper.kill_group(&child);
+        if tokio::time::timeout(KILLED, child.exit.wait()).await.is_err() {
+            tracing::error!(pid = %child.process.pid, verb, "runc does not die");
+        }
+        Err(error)
     }
 }
 

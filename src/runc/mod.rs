@@ -15,11 +15,14 @@ pub mod spec;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::reaper::{ExitOf, Pid, Process, Reaper, Window};
 use crate::sys::rlimit::Limit;
 use crate::sys::signal::Signal;
+use tokio::sync::watch;
+
 use invoke::Invocation;
 use scratch::Scratch;
 
@@ -35,6 +38,9 @@ pub enum RuncError {
     /// It did not end in time and was killed.
     #[error("runc {verb} did not end within {} s", limit.as_secs())]
     Deadline { verb: &'static str, limit: Duration },
+    /// The daemon stops: nothing is created any more.
+    #[error("runc {verb} was stopped: the guest is shutting down")]
+    Stopping { verb: &'static str },
     /// It said that all went well, but what it should have left behind is not there.
     #[error("runc {verb} left no usable {what}: {reason}")]
     Result { verb: &'static str, what: &'static str, reason: String },
@@ -83,6 +89,7 @@ pub struct Settings {
 pub struct Runtime {
     reaper: Reaper,
     settings: Settings,
+    stopping: Arc<watch::Sender<bool>>,
 }
 
 /// A process that runc has just created, not yet claimed from the reaper.
@@ -102,7 +109,17 @@ impl Created {
 
 impl Runtime {
     pub fn new(reaper: Reaper, settings: Settings) -> Runtime {
-        Runtime { reaper, settings }
+        Runtime { reaper, settings, stopping: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Kills every runc that is creating a process, now and later: the daemon stops.
+    pub fn stop_creating(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    async fn stopping(&self) {
+        // It cannot fail: the sender is here.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// `runc create`. `stdio` becomes that of the container's init, and runc's own meanwhile. When it fails nothing

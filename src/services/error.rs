@@ -97,6 +97,7 @@ fn runc_code(error: &RuncError) -> Code {
     match error {
         _ if error.is_not_found() => Code::NOT_FOUND,
         RuncError::Deadline { .. } => Code::DEADLINE_EXCEEDED,
+        RuncError::Stopping { .. } => Code::UNAVAILABLE,
         RuncError::Refused { .. } => Code::UNKNOWN,
         RuncError::Start { .. } | RuncError::Result { .. } | RuncError::Reaper { .. } => Code::INTERNAL,
     }

@@ -124,6 +124,16 @@ pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
     Ok(())
 }
 
+/// Kills the process `pid`, which must not have been reaped, and its process group if it leads one.
+pub fn kill_group(pid: Pid) {
+    // ESRCH: it leads none, or has ended.
+    // SAFETY: no pointers are passed.
+    unsafe {
+        libc::kill(-pid.0, libc::SIGKILL);
+        libc::kill(pid.0, libc::SIGKILL);
+    }
+}
+
 /// Makes orphans below this process its children instead of those of PID 1 of the machine.
 pub fn become_subreaper() -> io::Result<()> {
     // SAFETY: this option takes integers only.

@@ -26,8 +26,17 @@ pub struct CreateRequest {
 }
 
 impl Tasks {
-    /// Creates a container and answers the pid of its init.
+    /// Creates a container and answers the pid of its init. When it fails, the streams it names are closed.
     pub async fn create(&self, request: CreateRequest) -> Result<u32, TaskError> {
+        let streams = request.stdio.streams();
+        let created = self.create_container(request).await;
+        if created.is_err() {
+            self.parts().streams.discard(streams);
+        }
+        created
+    }
+
+    async fn create_container(&self, request: CreateRequest) -> Result<u32, TaskError> {
         let reservation = self.reserve(&request.id)?;
         let streams = self.parts().streams.claim(request.stdio.streams()).map_err(TaskError::NoStream)?;
         let (rootfs, private_pid_namespace) = self.prepare(&request).await?;
@@ -58,11 +67,13 @@ impl Tasks {
 
     /// Mounts, and reads what has to be known of the spec: both may wait for a disk, so not on this thread.
     async fn prepare(&self, request: &CreateRequest) -> Result<(Assembled, bool), TaskError> {
-        let (mounts, bundle) = (request.rootfs.clone(), request.bundle.clone());
-        let wait = self.parts().bounds.device_wait;
+        let mounts = rootfs::await_devices(request.rootfs.clone(), self.parts().bounds.device_wait).await?;
+        let bundle = request.bundle.clone();
+        // A mount may hang in the kernel: those that do must not take every thread there is for blocking work.
+        let _mounting = self.mounting().await;
         let prepared = tokio::task::spawn_blocking(move || {
             let private = spec::has_private_pid_namespace(&bundle);
-            rootfs::assemble(&mounts, &bundle, wait).map(|rootfs| (rootfs, private))
+            rootfs::assemble(&mounts, &bundle).map(|rootfs| (rootfs, private))
         });
         Ok(prepared.await.map_err(|_| TaskError::Interrupted("mounting the rootfs"))??)
     }

@@ -27,7 +27,17 @@ pub struct ExecRequest {
 
 impl Tasks {
     /// Adds an exec to a container whose init has not ended. Nothing runs yet; its streams are its own from now on.
+    /// When it fails, the streams it names are closed.
     pub fn exec(&self, request: ExecRequest) -> Result<(), TaskError> {
+        let streams = request.stdio.streams();
+        let added = self.add_exec(request);
+        if added.is_err() {
+            self.parts().streams.discard(streams);
+        }
+        added
+    }
+
+    fn add_exec(&self, request: ExecRequest) -> Result<(), TaskError> {
         self.open()?;
         let container = self.get(&request.container)?;
         let mut processes = container.processes();

@@ -17,10 +17,13 @@ use super::state::Op;
 use crate::events::{Exchange, Happening};
 use crate::io::{RelayTasks, StreamTable};
 use crate::reaper::{ExitOf, Reaped};
-use crate::runc::Runtime;
+use crate::runc::{RuncError, Runtime};
 use crate::tracked::Tracked;
 
-use tokio::sync::watch;
+use tokio::sync::{watch, Semaphore, SemaphorePermit};
+
+/// Mounts under way at once: fewer than there are threads for blocking work, of which unmounting needs some too.
+const MOUNTING_MAX: usize = 4;
 
 /// How long things may take here.
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +60,7 @@ struct Shared {
     slots: Lock<Slots>,
     /// How many Creates are under way.
     creating: watch::Sender<usize>,
+    mounting: Semaphore,
     followers: Tracked,
 }
 
@@ -81,11 +85,17 @@ pub struct Reservation {
 impl Tasks {
     pub fn new(parts: Parts) -> Tasks {
         let (slots, creating) = (Lock::default(), watch::Sender::new(0));
-        Tasks(Arc::new(Shared { parts, slots, creating, followers: Tracked::default() }))
+        let mounting = Semaphore::new(MOUNTING_MAX);
+        Tasks(Arc::new(Shared { parts, slots, creating, mounting, followers: Tracked::default() }))
     }
 
     pub(super) fn parts(&self) -> &Parts {
         &self.0.parts
+    }
+
+    /// Waits for a turn to mount.
+    pub(super) async fn mounting(&self) -> SemaphorePermit<'_> {
+        self.0.mounting.acquire().await.expect("this semaphore is never closed")
     }
 
     pub fn bundles(&self) -> &Bundles {
@@ -187,6 +197,10 @@ impl Tasks {
             container.feed(&mut processes, init, Input::StartBegan);
         }
         let started = self.parts().runtime.start(container.id.as_str()).await;
+        if let Err(RuncError::Deadline { .. }) = started {
+            // Nobody can tell whether it runs by now. ESRCH: it ran, and has ended.
+            let _ = container.signal(init, Signal::KILL);
+        }
         let mut processes = container.processes();
         let pid = processes.init.pid();
         let (op, event) = match started {

@@ -152,13 +152,35 @@ impl Daemon {
         Ok(())
     }
 
-    /// Asks it to stop with SIGTERM and waits for the end, which is to be in order.
-    pub async fn stop(mut self) {
+    /// Asks it to stop with SIGTERM.
+    pub fn terminate(&self) {
         kill(Pid::from_raw(self.pid() as i32), Signal::SIGTERM).expect("signal the daemon");
+    }
+
+    /// Waits until it has said this in its log.
+    pub async fn logged(&self, words: &str) {
+        let look = || self.log().contains(words).then_some(()).ok_or_else(|| "not in the log".to_owned());
+        poll_until(LIMIT, words, look).await;
+    }
+
+    /// Asks it to stop and waits for the end.
+    pub async fn stop(self) {
+        self.terminate();
+        self.stopped_in_order().await;
+    }
+
+    /// Waits for the end of a daemon that was asked to stop, which is to be in order and to leave nothing.
+    pub async fn stopped_in_order(mut self) {
         let status = self.ended().await;
         assert!(status.success(), "the daemon ended with {status}");
         let left = leaks::folders(&self.runc_dir());
         assert!(left.is_empty(), "containers left behind: {left:?}");
+        let name = self.dir.path().to_string_lossy().into_owned();
+        let look = || match leaks::processes_naming(&name) {
+            left if left.is_empty() => Ok(()),
+            left => Err(format!("{left:?}")),
+        };
+        poll_until(LIMIT, "no process left behind", look).await;
     }
 
     /// Waits until it has ended, by whatever was done to it.

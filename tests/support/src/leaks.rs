@@ -47,3 +47,13 @@ pub fn folders(dir: &Path) -> Vec<String> {
     let folders = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
     folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
+
+/// Command lines of the processes of this machine that name `path`: runcs of a daemon, and what they started.
+pub fn processes_naming(path: &str) -> Vec<String> {
+    let command_line = |entry: fs::DirEntry| {
+        let bytes = fs::read(entry.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&bytes).replace('\0', " "))
+    };
+    let processes = fs::read_dir("/proc").expect("list /proc").flatten();
+    processes.filter_map(command_line).filter(|line| line.contains(path)).collect()
+}
