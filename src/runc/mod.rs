@@ -77,7 +77,7 @@ pub struct Settings {
     pub root: PathBuf,
     /// Folder for the scratch folders of invocations; created when first needed.
     pub scratch: PathBuf,
-    /// The root file system cannot be pivoted away from (see decision 9 of the design).
+    /// The root file system cannot be pivoted away from (it is the initramfs).
     pub no_pivot: bool,
     /// The limits on open files that runc, and with it containers, start with.
     pub file_limit: Limit,
@@ -109,6 +109,9 @@ impl Created {
 
 impl Runtime {
     pub fn new(reaper: Reaper, settings: Settings) -> Runtime {
+        if settings.no_pivot {
+            tracing::warn!("runc gets --no-pivot: the root could not be moved off the initramfs");
+        }
         Runtime { reaper, settings, stopping: Arc::new(watch::Sender::new(false)) }
     }
 

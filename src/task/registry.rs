@@ -28,11 +28,11 @@ const MOUNTING_MAX: usize = 4;
 /// How long things may take here.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// How long an exit waits for output that something still holds open (the design's io_drain_ms).
+    /// How long an exit waits for output that something still holds open.
     pub io_drain: Duration,
-    /// How long a Delete waits for output to be taken (delete_drain_ms).
+    /// How long a Delete waits for output to be taken.
     pub delete_drain: Duration,
-    /// How much earlier than its caller's deadline it stops waiting (delete_margin).
+    /// How much earlier than its caller's deadline it stops waiting.
     pub delete_margin: Duration,
     /// How long a Create waits for a block device it names.
     pub device_wait: Duration,

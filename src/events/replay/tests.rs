@@ -1,4 +1,4 @@
-//! Decision 16 of the design, as examples and as a property.
+//! What the replay promises its subscribers, as examples and as a property.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Decision 2 of the design as tables, and as a property against a model that knows the truth.
+//! The three cases of a claim (docs/ARCHITECTURE.md, "The ledger") as tables, and as a property against a model that knows the truth.
 
 use std::time::{Duration, SystemTime};
 
