@@ -138,3 +138,6 @@ async fn read_id(mut socket: Socket) -> io::Result<(StreamId, Socket)> {
     let id = socket.read_u32().await?;
     Ok((StreamId(id), socket))
 }
+
+#[cfg(test)]
+mod tests;
