@@ -5,30 +5,40 @@ use std::{env, fs};
 
 use ttrpc_codegen::{Codegen, Customize, ProtobufCustomize};
 
-const PROTOS: [&str; 3] = ["bundle", "system", "vmevents"];
+/// Our own files, then one of another project's that nobody else has generated code for.
+const PROTOS: [(&str, &str); 4] =
+    [(OURS, "bundle"), (OURS, "system"), (OURS, "vmevents"), (VENDORED, "spinbox")];
+
+const OURS: &str = ".";
+const VENDORED: &str = "../vendor-protos";
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for name in PROTOS {
+    for (folder, name) in PROTOS {
         // One folder each: two files of one name would otherwise overwrite each other.
-        generate(name, &out.join(name));
-        println!("cargo:rerun-if-changed={name}.proto");
+        generate(&absolute(folder).join(name).with_extension("proto"), &out.join(name));
+        println!("cargo:rerun-if-changed={folder}/{name}.proto");
     }
-    println!("cargo:rerun-if-changed=../vendor-protos");
+    println!("cargo:rerun-if-changed={VENDORED}");
 }
 
-fn generate(name: &str, out: &Path) {
+/// The parser refuses paths with `..` in them.
+fn absolute(folder: &str) -> PathBuf {
+    fs::canonicalize(folder).expect("the folders of protos exist")
+}
+
+fn generate(proto: &Path, out: &Path) {
     fs::create_dir_all(out).expect("create the output folder");
     Codegen::new()
-        .input(format!("{name}.proto"))
-        .include(".")
-        .include("../vendor-protos")
+        .input(proto)
+        .include(absolute(OURS))
+        .include(absolute(VENDORED))
         .rust_protobuf()
         .rust_protobuf_customize(ProtobufCustomize::default().gen_mod_rs(false))
         .customize(Customize { async_all: true, ..Default::default() })
         .out_dir(out)
         .run()
-        .unwrap_or_else(|e| panic!("generate from {name}.proto: {e}"));
+        .unwrap_or_else(|e| panic!("generate from {}: {e}", proto.display()));
     for entry in fs::read_dir(out).expect("list the output folder") {
         strip_inner_attributes(&entry.expect("read the output folder").path());
     }

@@ -2,6 +2,7 @@
 //! and stops in order. Everything else has a room of its own; `docs/ARCHITECTURE.md` is the map.
 
 mod boot;
+mod cgroup;
 mod config;
 mod events;
 mod io;
@@ -155,6 +156,7 @@ async fn serve(config: &Config, file_limit: Limit, no_pivot: bool) -> anyhow::Re
         relays: relays.clone(),
         bundles: task::Bundles::in_folder(config.bundles_dir()),
         bounds: config.task_bounds(),
+        spec: config.profile.spec,
         publish_delete: config.profile.delete_event == DeleteEvent::Guest,
     });
     let (asked, request) = watch::channel(false);

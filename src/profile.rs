@@ -1,9 +1,10 @@
 //! What differs between the hosts that may boot this guest: one table, one struct.
 //!
 //! No other file asks which host it is; it reads the row it needs. Rows that a launcher must be able to change are
-//! flags too: the ports and the way a stream is closed.
+//! flags too: the ports, the way a stream is closed, and what is done to a spec.
 
 pub use crate::io::StreamClose;
+pub use crate::runc::spec::Policy;
 
 /// What one host expects of its guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Profile {
     pub stream_close: StreamClose,
     /// Who publishes TaskDelete.
     pub delete_event: DeleteEvent,
+    /// What is done to a `config.json` before the OCI runtime reads it.
+    pub spec: Policy,
     /// What `System.Info` answers as version.
     pub version: &'static str,
     /// Where the OCI runtime is looked for; the first that exists is taken.
@@ -54,6 +57,7 @@ const GENERIC: Profile = Profile {
     stream_port: 1025,
     stream_close: StreamClose::Delete,
     delete_event: DeleteEvent::Guest,
+    spec: Policy::AsIs,
     version: BUILD_VERSION,
     runtimes: RUNTIMES,
 };
@@ -61,7 +65,7 @@ const GENERIC: Profile = Profile {
 /// All hosts that are known; the first is the default.
 pub const PROFILES: [Profile; 3] = [
     GENERIC,
-    Profile { name: "spinbox", delete_event: DeleteEvent::Host, ..GENERIC },
+    Profile { name: "spinbox", delete_event: DeleteEvent::Host, spec: Policy::Relaxed, ..GENERIC },
     Profile { name: "nerdbox", mode: Mode::Dial, version: "dev", ..GENERIC },
 ];
 

@@ -16,7 +16,7 @@ use vminitd_test_support::calls::{brief, exec, rpc_code, running, stopped};
 use vminitd_test_support::{code, Daemon, LIMIT};
 
 /// More than a socket and a pipe hold, so that the last of it waits for its reader.
-const OUTPUT_BYTES: usize = 280_000;
+const OUTPUT_BYTES: usize = 240_000;
 
 #[tokio::test]
 async fn a_waiter_of_an_exec_that_never_ran_is_released_by_the_delete_of_its_container() {

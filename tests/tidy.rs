@@ -15,7 +15,7 @@ const FUNCTION_MAX: usize = 70;
 ///
 /// The configuration stands above the rooms whose settings it fills in, so no room but `boot` reads it. `services`
 /// names the errors of what `task` stands on, since one file of it maps all errors to codes.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     (
         "main",
         &[
@@ -26,10 +26,11 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("shutdown", &["events", "io", "sys", "task", "tracked"]),
     ("boot", &["config", "net", "sys"]),
     ("config", &["io", "profile", "runc", "sys", "task", "wire"]),
-    ("profile", &["io"]),
+    ("profile", &["io", "runc"]),
     ("logging", &["sys"]),
     ("services", &["events", "io", "rootfs", "runc", "sys", "task", "wire"]),
-    ("task", &["events", "io", "lock", "reaper", "rootfs", "runc", "sys", "tracked"]),
+    ("task", &["cgroup", "events", "io", "lock", "reaper", "rootfs", "runc", "sys", "tracked"]),
+    ("cgroup", &["lock", "sys"]),
     ("runc", &["reaper", "sys"]),
     ("io", &["lock", "sys", "tracked"]),
     ("reaper", &["lock", "sys"]),

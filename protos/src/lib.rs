@@ -28,6 +28,14 @@ pub mod type_url {
     pub const OCI_PROCESS: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
     /// What Task.Pids says of a process that is an exec.
     pub const PROCESS_DETAILS: &str = "containerd.runc.v1.ProcessDetails";
+    /// What a Create may choose of how runc is called.
+    pub const RUNC_OPTIONS: &str = "containerd.runc.v1.Options";
+    /// What a Checkpoint may choose.
+    pub const CHECKPOINT_OPTIONS: &str = "containerd.runc.v1.CheckpointOptions";
+    /// The options of a Create as the spinbox host sends them.
+    pub const SPINBOX_OPTIONS: &str = "io.containerd.spinbox.v1.SpinboxOpts";
+    /// What Task.Stats answers; hosts compare it as a string.
+    pub const METRICS: &str = "io.containerd.cgroups.v2.Metrics";
 }
 
 /// The metadata key under which a caller names containerd's namespace.
@@ -40,6 +48,9 @@ mod generated {
     }
     pub mod bundle_ttrpc {
         include!(concat!(env!("OUT_DIR"), "/bundle/bundle_ttrpc.rs"));
+    }
+    pub mod spinbox {
+        include!(concat!(env!("OUT_DIR"), "/spinbox/spinbox.rs"));
     }
     pub mod system {
         include!(concat!(env!("OUT_DIR"), "/system/system.rs"));
@@ -62,4 +73,4 @@ mod generated {
     }
 }
 
-pub use generated::{bundle, bundle_ttrpc, system, system_ttrpc, vmevents_ttrpc};
+pub use generated::{bundle, bundle_ttrpc, spinbox, system, system_ttrpc, vmevents_ttrpc};

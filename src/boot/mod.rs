@@ -52,7 +52,7 @@ const fn step(name: &'static str, run: fn(&mut Boot<'_>)) -> Step {
     Step { name, run }
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     step("console", adopt_console),
     step("root", move_root),
     step("mounts", filesystems::mount_all),
@@ -64,6 +64,7 @@ const STEPS: [Step; 11] = [
     step("cgroup controllers", enable_controllers),
     step("loopback", loopback),
     step("open files", raise_nofile),
+    step("inotify instances", raise_inotify),
     step("path", set_path),
 ];
 
@@ -114,6 +115,13 @@ fn raise_nofile(boot: &mut Boot<'_>) {
     let nofile = boot.bounds.nofile;
     let before = rlimit::set_nofile(Limit { soft: nofile, hard: nofile });
     boot.report.nofile_at_start = boot.attempt(nofile, before);
+}
+
+/// Each container is watched for OOM kills by one instance, and the kernel allows root 128, containers included.
+fn raise_inotify(boot: &mut Boot<'_>) {
+    const INSTANCES: &str = "8192";
+    let set = std::fs::write("/proc/sys/fs/inotify/max_user_instances", INSTANCES);
+    boot.attempt(INSTANCES, set);
 }
 
 fn set_path(_: &mut Boot<'_>) {

@@ -24,10 +24,12 @@ pub struct Bounds {
     pub event_replay: usize,
     /// `runc create` and `exec`: they set up namespaces and mounts on a disk that may be cold.
     pub runc_create: Duration,
-    /// `runc` calls that change a container: start and delete.
+    /// `runc` calls that change a container: start, delete, pause, resume, update.
     pub runc_change: Duration,
     /// `runc` calls that only look or signal: kill and ps.
     pub runc_query: Duration,
+    /// `runc checkpoint` of a caller without a deadline: all memory of a container goes to a disk.
+    pub runc_checkpoint: Duration,
 }
 
 impl Default for Bounds {
@@ -44,6 +46,7 @@ impl Default for Bounds {
             runc_create: Duration::from_secs(60),
             runc_change: Duration::from_secs(30),
             runc_query: Duration::from_secs(10),
+            runc_checkpoint: Duration::from_secs(600),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Address, Problem};
-use crate::profile::{Profile, StreamClose};
+use crate::profile::{Policy, Profile, StreamClose};
 
 /// One setting; its place in [`KEYS`] is its discriminant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub(super) enum Key {
     StateDir,
     Runtime,
     StreamClose,
+    Spec,
 }
 
 struct Row {
@@ -39,7 +40,7 @@ const fn row(key: Key, name: &'static str, expected: &'static str, help: &'stati
     Row { key, name, expected, help }
 }
 
-const KEYS: [Row; 12] = [
+const KEYS: [Row; 13] = [
     row(Key::Debug, "debug", BOOL, "log at level debug"),
     row(Key::Version, "version", BOOL, "print the version and exit"),
     row(Key::V, "v", BOOL, "the same as -version"),
@@ -57,6 +58,7 @@ const KEYS: [Row; 12] = [
     row(Key::StateDir, "state-dir", PATH, "keep bundles and the runtime's state beneath this directory"),
     row(Key::Runtime, "runtime", PATH, "the OCI runtime"),
     row(Key::StreamClose, "stream-close", "delete or eof", "when a finished output stream is closed"),
+    row(Key::Spec, "spec", "as-is or relaxed", "what is done to config.json before the OCI runtime reads it"),
 ];
 
 impl Key {
@@ -99,6 +101,7 @@ pub(super) struct Settings {
     pub(super) state_dir: Option<PathBuf>,
     pub(super) runtime: Option<PathBuf>,
     pub(super) stream_close: Option<StreamClose>,
+    pub(super) spec: Option<Policy>,
 }
 
 impl Settings {
@@ -124,6 +127,7 @@ impl Settings {
             Key::StateDir => self.state_dir = Some(absolute(value)?),
             Key::Runtime => self.runtime = Some(absolute(value)?),
             Key::StreamClose => self.stream_close = Some(stream_close(value)?),
+            Key::Spec => self.spec = Some(spec(value)?),
         }
         Some(())
     }
@@ -156,6 +160,14 @@ fn stream_close(value: &str) -> Option<StreamClose> {
     match value {
         "delete" => Some(StreamClose::Delete),
         "eof" => Some(StreamClose::Eof),
+        _ => None,
+    }
+}
+
+fn spec(value: &str) -> Option<Policy> {
+    match value {
+        "as-is" => Some(Policy::AsIs),
+        "relaxed" => Some(Policy::Relaxed),
         _ => None,
     }
 }

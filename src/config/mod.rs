@@ -147,6 +147,7 @@ impl Config {
         profile.rpc_port = settings.rpc_port.unwrap_or(profile.rpc_port);
         profile.stream_port = settings.stream_port.unwrap_or(profile.stream_port);
         profile.stream_close = settings.stream_close.unwrap_or(profile.stream_close);
+        profile.spec = settings.spec.unwrap_or(profile.spec);
         Config {
             debug: settings.debug,
             rpc: settings.listen.unwrap_or(Address::Vsock(profile.rpc_port)),

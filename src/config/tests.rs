@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::profile::{Mode, StreamClose};
+use crate::profile::{Mode, Policy, StreamClose};
 
 fn args(words: &str) -> Vec<OsString> {
     words.split_whitespace().map(OsString::from).collect()
@@ -61,6 +61,7 @@ fn what_is_wrong_is_reported_and_the_default_used_in_pid1() {
         ),
         ("-listen=/x", "invalid value \"/x\" for listen: expected unix:// and an absolute path"),
         ("-runtime=runc", "invalid value \"runc\" for runtime: expected an absolute path"),
+        ("-spec=strict", "invalid value \"strict\" for spec: expected as-is or relaxed"),
         ("-debug=maybe", "invalid value \"maybe\" for debug: expected true or false"),
         ("-vsock-rpc-port=1025", "the RPC and the stream endpoint are the same"),
         ("-version", "-version does nothing in PID 1"),
@@ -83,6 +84,20 @@ fn the_spinbox_host_gets_the_ports_it_passes() {
 fn a_host_chooses_the_profile() {
     assert_eq!(pid1("-host nerdbox").0.profile.mode, Mode::Dial);
     assert_eq!(pid1("-host=nerdbox").0.profile.version, "dev");
+}
+
+#[test]
+fn a_host_chooses_what_is_done_to_a_spec_and_a_flag_chooses_over_it() {
+    for (words, policy) in [
+        ("", Policy::AsIs),
+        ("-host=spinbox", Policy::Relaxed),
+        ("-host=nerdbox", Policy::AsIs),
+        ("-spec=relaxed -host=nerdbox", Policy::Relaxed),
+        ("-host=spinbox -spec as-is", Policy::AsIs),
+        ("-host=spinbox -spec=none", Policy::Relaxed),
+    ] {
+        assert_eq!(pid1(words).0.profile.spec, policy, "{words}");
+    }
 }
 
 #[test]

@@ -30,8 +30,9 @@ impl Config {
             file_limit,
             deadlines: Deadlines {
                 create: self.bounds.runc_create,
-                start: self.bounds.runc_change,
+                change: self.bounds.runc_change,
                 look: self.bounds.runc_query,
+                checkpoint: self.bounds.runc_checkpoint,
             },
         }
     }

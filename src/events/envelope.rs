@@ -51,6 +51,23 @@ fn message(event: &Event) -> (&'static str, Any) {
             let started = wire::TaskExecStarted { container_id, exec_id, pid, ..Default::default() };
             (topics::TASK_EXEC_STARTED_EVENT_TOPIC, pack("TaskExecStarted", &started))
         }
+        Happening::Paused => (
+            topics::TASK_PAUSED_EVENT_TOPIC,
+            pack("TaskPaused", &wire::TaskPaused { container_id, ..Default::default() }),
+        ),
+        Happening::Resumed => (
+            topics::TASK_RESUMED_EVENT_TOPIC,
+            pack("TaskResumed", &wire::TaskResumed { container_id, ..Default::default() }),
+        ),
+        Happening::Checkpointed { path } => {
+            let checkpoint = path.to_string_lossy().into_owned();
+            let done = wire::TaskCheckpointed { container_id, checkpoint, ..Default::default() };
+            (topics::TASK_CHECKPOINTED_EVENT_TOPIC, pack("TaskCheckpointed", &done))
+        }
+        Happening::Oom => (
+            topics::TASK_OOM_EVENT_TOPIC,
+            pack("TaskOOM", &wire::TaskOOM { container_id, ..Default::default() }),
+        ),
         Happening::Exited { id, pid, status: exit_status, at } => {
             let exited_at = MessageField::some(timestamp(at));
             let exit = wire::TaskExit { container_id, id, pid, exit_status, exited_at, ..Default::default() };

@@ -49,6 +49,14 @@ pub enum Happening {
         exec_id: String,
         pid: u32,
     },
+    Paused,
+    Resumed,
+    /// A checkpoint was written to `path`.
+    Checkpointed {
+        path: PathBuf,
+    },
+    /// The kernel killed something in the container because it had used up its memory.
+    Oom,
     /// `id` is the container's for its init, else the exec's.
     Exited {
         id: String,

@@ -7,6 +7,6 @@ mod streams;
 mod uri;
 
 pub use relay::StreamClose;
-pub use stdio::{OpenError, OutputDone, RelayTasks, Relays, Stdio, StdioSpec};
+pub use stdio::{OpenError, OutputDone, Owner, RelayTasks, Relays, Stdio, StdioSpec};
 pub use streams::{StreamBounds, StreamTable, Streams};
 pub use uri::{StreamId, Uri, UriError};

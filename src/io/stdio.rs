@@ -36,6 +36,13 @@ impl StdioSpec {
     }
 }
 
+/// Whose the pipes of a container's processes are: a user there may open `/dev/stdout` again only if it is theirs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Owner {
+    pub uid: u32,
+    pub gid: u32,
+}
+
 /// Why the ends cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -60,34 +67,44 @@ pub struct PendingRelays {
 
 impl Stdio {
     /// Opens pipes for what goes to a stream, and `/dev/null` (for reading and writing) for the rest.
-    pub fn open(spec: StdioSpec, mut streams: Streams) -> Result<Stdio, OpenError> {
+    pub fn open(spec: StdioSpec, mut streams: Streams, owner: Owner) -> Result<Stdio, OpenError> {
         let mut outputs = Vec::new();
         let (stdin, stdin_relay) = match spec.stdin {
             Uri::Null => (dev_null()?, None),
             Uri::Stream(id) => {
                 let socket = streams.take(id).ok_or(OpenError::NamedTwice(id))?;
-                let (read, write) = pipe()?;
+                let (read, write) = owned_pipe(owner)?;
                 (read, Some((socket, Sender::from_owned_fd(write)?)))
             }
         };
-        let stdout = output(spec.stdout, &mut streams, &mut outputs)?;
+        let stdout = output(spec.stdout, owner, &mut streams, &mut outputs)?;
         // One stream for both is one pipe for both: the order of what the process writes is kept.
         let stderr = match spec.stderr {
             Uri::Stream(_) if spec.stderr == spec.stdout => stdout.try_clone()?,
-            uri => output(uri, &mut streams, &mut outputs)?,
+            uri => output(uri, owner, &mut streams, &mut outputs)?,
         };
         Ok(Stdio { ends: [stdin, stdout, stderr], pending: PendingRelays { stdin: stdin_relay, outputs } })
     }
 }
 
+/// Both ends are one file to the kernel (pipe(7)).
+fn owned_pipe(owner: Owner) -> io::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe()?;
+    if owner != Owner::default() {
+        std::os::unix::fs::fchown(&read, Some(owner.uid), Some(owner.gid))?;
+    }
+    Ok((read, write))
+}
+
 fn output(
     uri: Uri,
+    owner: Owner,
     streams: &mut Streams,
     relays: &mut Vec<(Receiver, Socket)>,
 ) -> Result<OwnedFd, OpenError> {
     let Uri::Stream(id) = uri else { return Ok(dev_null()?) };
     let socket = streams.take(id).ok_or(OpenError::NamedTwice(id))?;
-    let (read, write) = pipe()?;
+    let (read, write) = owned_pipe(owner)?;
     relays.push((Receiver::from_owned_fd(read)?, socket));
     Ok(write)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::output::Output;
 use super::scratch::Scratch;
-use super::{log, Created, RuncError, Runtime};
+use super::{log, Container, Created, RuncError};
 use crate::reaper::{Child, Exit, Pid, Window};
 use crate::sys::process::{dev_null, Program};
 use crate::sys::signal::Signal;
@@ -19,21 +19,31 @@ const KILLED: Duration = Duration::from_secs(5);
 /// The end of stderr that goes into an error, when the log says nothing.
 const REASON_BYTES: usize = 1024;
 
-/// A verb of runc and its arguments.
+/// A verb of runc and its arguments, but for the id of the container.
 pub(super) struct Invocation {
     pub verb: &'static str,
     pub args: Vec<OsString>,
+    /// What follows the id.
+    pub after_id: Option<OsString>,
     limit: Duration,
 }
 
 impl Invocation {
     pub fn new(verb: &'static str, limit: Duration) -> Invocation {
-        Invocation { verb, args: Vec::new(), limit }
+        Invocation { verb, args: Vec::new(), after_id: None, limit }
     }
 
     pub fn arg(&mut self, arg: impl Into<OsString>) -> &mut Self {
         self.args.push(arg.into());
         self
+    }
+
+    pub fn args(&mut self, args: impl IntoIterator<Item = impl Into<OsString>>) {
+        self.args.extend(args.into_iter().map(Into::into));
+    }
+
+    pub fn after_id(&mut self, arg: impl Into<OsString>) {
+        self.after_id = Some(arg.into());
     }
 
     fn start_failed(&self) -> impl Fn(std::io::Error) -> RuncError {
@@ -42,7 +52,7 @@ impl Invocation {
     }
 }
 
-impl Runtime {
+impl Container {
     /// Runs an invocation that looks or changes something and leaves no process; returns its stdout.
     pub(super) async fn run(&self, call: Invocation) -> Result<Vec<u8>, RuncError> {
         let scratch = self.scratch(call.verb)?;
@@ -50,7 +60,7 @@ impl Runtime {
         let (mut stdout, out) = Output::new().map_err(&failed)?;
         let (mut stderr, err) = Output::new().map_err(&failed)?;
         let program = self.program(&call, &scratch, [dev_null().map_err(&failed)?, out, err])?;
-        let child = self.reaper.spawn(&program).map_err(&failed)?;
+        let child = self.runtime.reaper.spawn(&program).map_err(&failed)?;
         // Our copies of the child's ends: as long as they are open the pipes have no end.
         drop(program);
         let exit = tokio::select! {
@@ -70,10 +80,12 @@ impl Runtime {
         stdio: [OwnedFd; 3],
     ) -> Result<Created, RuncError> {
         let program = self.program(&call, scratch, stdio)?;
-        let (child, window) = self.reaper.spawn_with_window(&program).map_err(call.start_failed())?;
+        let (child, window) = self.runtime.reaper.spawn_with_window(&program).map_err(call.start_failed())?;
         drop(program);
-        let ended =
-            self.end(child, &call, self.stopping()).await.and_then(|exit| verdict(&call, exit, scratch, &[]));
+        let ended = self
+            .end(child, &call, self.runtime.stopping())
+            .await
+            .and_then(|exit| verdict(&call, exit, scratch, &[]));
         let pid = read_pid(&call, scratch);
         match (ended, pid) {
             (Ok(()), Ok(pid)) => Ok(Created { pid, window }),
@@ -93,11 +105,11 @@ impl Runtime {
         stdio: [OwnedFd; 3],
     ) -> Result<Program, RuncError> {
         let argv = self.command(call, scratch);
-        Program::new(&argv, stdio, self.settings.file_limit).map_err(call.start_failed())
+        Program::new(&argv, stdio, self.runtime.settings.file_limit).map_err(call.start_failed())
     }
 }
 
-impl Runtime {
+impl Container {
     /// Waits for runc to end. At its deadline, or when `stop` comes, it is killed with all it started.
     async fn end(
         &self,
@@ -117,7 +129,7 @@ impl Runtime {
             () = stop => RuncError::Stopping { verb },
         };
         tracing::warn!(pid = %child.process.pid, %error, "runc is killed");
-        self.reaper.kill_group(&child);
+        self.runtime.reaper.kill_group(&child);
         if tokio::time::timeout(KILLED, child.exit.wait()).await.is_err() {
             tracing::error!(pid = %child.process.pid, verb, "runc does not die");
         }

@@ -30,13 +30,16 @@ impl Scratch {
         self.0.join("pid")
     }
 
-    pub fn process_file(&self) -> PathBuf {
-        self.0.join("process.json")
+    /// A folder in it that does not exist yet.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 
-    /// Writes the process spec, readable by its owner only: its environment may hold secrets.
-    pub fn write_process(&self, spec: &[u8]) -> io::Result<()> {
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.process_file())?.write_all(spec)
+    /// Writes a file for runc to read, readable by its owner only: the environment of a process may hold secrets.
+    pub fn write(&self, name: &str, content: &[u8]) -> io::Result<PathBuf> {
+        let path = self.0.join(name);
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(content)?;
+        Ok(path)
     }
 }
 

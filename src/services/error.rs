@@ -8,7 +8,7 @@ use crate::events::CutOff;
 use crate::io::{OpenError, UriError};
 use crate::rootfs::RootfsError;
 use crate::runc::RuncError;
-use crate::task::{FileNameError, IdError, TaskError};
+use crate::task::{FileNameError, IdError, SpecError, TaskError};
 
 /// An error of this code, as it goes over the wire.
 pub fn refuse(code: Code, text: impl Display) -> Error {
@@ -63,22 +63,27 @@ fn code_of(error: &TaskError) -> Code {
         TaskError::NoContainer(_)
         | TaskError::NoExec { .. }
         | TaskError::NoStream(_)
+        | TaskError::CgroupGone(_)
         | TaskError::Finished(_) => Code::NOT_FOUND,
         TaskError::ContainerExists(_) | TaskError::ExecExists(_) | TaskError::BundleExists(_) => {
             Code::ALREADY_EXISTS
         }
-        TaskError::WrongState { .. } | TaskError::NotStarted(_) | TaskError::InitGone(_) => {
-            Code::FAILED_PRECONDITION
-        }
+        TaskError::WrongState { .. }
+        | TaskError::NotStarted(_)
+        | TaskError::InitGone(_)
+        | TaskError::NoCriu
+        | TaskError::NoCgroup => Code::FAILED_PRECONDITION,
         TaskError::Stopping => Code::UNAVAILABLE,
         TaskError::Deadline(_) => Code::DEADLINE_EXCEEDED,
         TaskError::Stdio(OpenError::NamedTwice(_)) => Code::INVALID_ARGUMENT,
+        TaskError::Spec(error) => spec_code(error),
         TaskError::Rootfs(error) => rootfs_code(error),
         TaskError::Runc(error) => runc_code(error),
         TaskError::Stdio(OpenError::Io(_))
         | TaskError::Reaper(_)
         | TaskError::Signal { .. }
         | TaskError::Bundle { .. }
+        | TaskError::Stats { .. }
         | TaskError::Interrupted(_) => Code::INTERNAL,
     }
 }
@@ -89,6 +94,14 @@ fn rootfs_code(error: &RootfsError) -> Code {
         RootfsError::Unsupported { .. } => Code::UNIMPLEMENTED,
         RootfsError::Escape { .. } | RootfsError::OptionsTooLong { .. } => Code::INVALID_ARGUMENT,
         RootfsError::Mount { .. } | RootfsError::Unmount { .. } | RootfsError::Path { .. } => Code::UNKNOWN,
+    }
+}
+
+/// A spec that cannot be read or makes no sense is the caller's.
+fn spec_code(error: &SpecError) -> Code {
+    match error {
+        SpecError::Replace { .. } => Code::INTERNAL,
+        _ => Code::INVALID_ARGUMENT,
     }
 }
 

@@ -3,6 +3,8 @@
 mod bundle;
 mod error;
 mod events;
+mod options;
+mod stats;
 mod system;
 mod task;
 

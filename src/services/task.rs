@@ -15,14 +15,17 @@ use vminitd_api::containerd::types;
 use vminitd_api::type_url;
 
 use super::error::{invalid, unimplemented};
-use super::{namespace, Domain};
+use super::{namespace, options, stats, Domain};
 use crate::events::{timestamp, StdioUris};
 use crate::io::{StdioSpec, Uri};
 use crate::sys::signal::Signal;
-use crate::task::{ContainerId, CreateRequest, ExecId, ExecRequest, Mount, ProcessId, Reaped, Status};
+use crate::task::{
+    exec_process, CheckpointRequest, ContainerId, CreateRequest, ExecId, ExecRequest, Mount, ProcessId,
+    Reaped, Resources, Status,
+};
 
 /// Methods that change nothing and start nothing: they end with their client.
-pub const ABANDONABLE: [&str; 3] = ["State", "Wait", "Connect"];
+pub const ABANDONABLE: [&str; 5] = ["State", "Wait", "Connect", "Pids", "Stats"];
 
 /// Go's zero time: what containerd reads as "has not exited". An unset timestamp would be read as 1970.
 const NEVER_SECONDS: i64 = -62_135_596_800;
@@ -75,6 +78,7 @@ fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<C
         target: m.target,
         options: m.options,
     };
+    let chosen = options::chosen(req.options.as_ref())?;
     Ok(CreateRequest {
         id,
         namespace: namespace(ctx),
@@ -82,6 +86,8 @@ fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<C
         rootfs: req.rootfs.into_iter().map(mount).collect(),
         stdio: stdio(&uris)?,
         uris,
+        runtime: chosen.runtime,
+        owner: chosen.owner,
     })
 }
 
@@ -93,15 +99,32 @@ fn exec_request(req: ExecProcessRequest) -> ttrpc::Result<ExecRequest> {
     if process.is_empty() {
         return Err(invalid("an exec needs a process spec"));
     }
+    let process = exec_process(&process, req.terminal).map_err(invalid)?;
     let (stdin, stdout, stderr, terminal) = (req.stdin, req.stdout, req.stderr, req.terminal);
     let uris = StdioUris { stdin, stdout, stderr, terminal };
     Ok(ExecRequest { container, exec, process, stdio: stdio(&uris)?, uris })
+}
+
+fn checkpoint_request(ctx: &TtrpcContext, req: CheckpointTaskRequest) -> ttrpc::Result<CheckpointRequest> {
+    let container = ContainerId::parse(&req.id)?;
+    let options = options::checkpoint(req.options.as_ref())?;
+    let path = match req.path.as_str() {
+        // containerd's shim names the folder in either place.
+        "" => options.image_path.clone().unwrap_or_default(),
+        path => PathBuf::from(path),
+    };
+    if !path.is_absolute() {
+        return Err(invalid(format_args!("checkpoint path {path:?} is no absolute path")));
+    }
+    Ok(CheckpointRequest { container, path, options, patience: crate::wire::patience(ctx.timeout_nano) })
 }
 
 fn status(status: Status) -> EnumOrUnknown<types::task::Status> {
     let status = match status {
         Status::Created => types::task::Status::CREATED,
         Status::Running => types::task::Status::RUNNING,
+        Status::Pausing => types::task::Status::PAUSING,
+        Status::Paused => types::task::Status::PAUSED,
         Status::Stopped => types::task::Status::STOPPED,
     };
     status.into()
@@ -212,15 +235,18 @@ impl Task for TaskService {
     }
 
     async fn pause(&self, _ctx: &TtrpcContext, req: PauseRequest) -> ttrpc::Result<Empty> {
-        not_built("Pause", &req.id, "")
+        self.domain.tasks.pause(&ContainerId::parse(&req.id)?).await?;
+        Ok(Empty::new())
     }
 
     async fn resume(&self, _ctx: &TtrpcContext, req: ResumeRequest) -> ttrpc::Result<Empty> {
-        not_built("Resume", &req.id, "")
+        self.domain.tasks.resume(&ContainerId::parse(&req.id)?).await?;
+        Ok(Empty::new())
     }
 
-    async fn checkpoint(&self, _ctx: &TtrpcContext, req: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
-        not_built("Checkpoint", &req.id, "")
+    async fn checkpoint(&self, ctx: &TtrpcContext, req: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
+        self.domain.tasks.checkpoint(checkpoint_request(ctx, req)?).await?;
+        Ok(Empty::new())
     }
 
     async fn resize_pty(&self, _ctx: &TtrpcContext, req: ResizePtyRequest) -> ttrpc::Result<Empty> {
@@ -232,10 +258,15 @@ impl Task for TaskService {
     }
 
     async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> ttrpc::Result<Empty> {
-        not_built("Update", &req.id, "")
+        let id = ContainerId::parse(&req.id)?;
+        let json = req.resources.into_option().map(|resources| resources.value).unwrap_or_default();
+        let resources = Resources::parse(&json).map_err(invalid)?;
+        self.domain.tasks.update(&id, &resources).await?;
+        Ok(Empty::new())
     }
 
     async fn stats(&self, _ctx: &TtrpcContext, req: StatsRequest) -> ttrpc::Result<StatsResponse> {
-        not_built("Stats", &req.id, "")
+        let stats = self.domain.tasks.stats(&ContainerId::parse(&req.id)?).await?;
+        Ok(StatsResponse { stats: MessageField::some(stats::any(&stats)), ..Default::default() })
     }
 }

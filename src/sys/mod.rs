@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod console;
+pub mod inotify;
 pub mod module;
 pub mod mount;
 pub mod net;

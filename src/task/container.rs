@@ -17,10 +17,12 @@ use super::error::TaskError;
 use super::gate::{Gate, Input};
 use super::ids::{ContainerId, ExecId, ProcessId};
 use super::state::{Op, State, Status};
+use crate::cgroup::Cgroup;
 use crate::events::{Event, Exchange, Happening, StdioUris};
-use crate::io::{OutputDone, Relays, Stdio};
+use crate::io::{OutputDone, Owner, Relays, Stdio};
 use crate::reaper::{Process, Reaped};
 use crate::rootfs::Assembled;
+use crate::runc;
 
 /// What a Wait gets to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,8 @@ impl Entry {
 pub struct Processes {
     pub init: Entry,
     pub execs: BTreeMap<ExecId, Entry>,
+    /// How many OOM kills have been told of.
+    pub oom_kills: u64,
 }
 
 /// What State answers.
@@ -79,6 +83,11 @@ pub struct Fixed {
     pub namespace: String,
     pub bundle: PathBuf,
     pub rootfs: Assembled,
+    pub runc: runc::Container,
+    /// `None` on a machine with cgroup v1.
+    pub cgroup: Option<Cgroup>,
+    /// Whose the pipes of its processes are.
+    pub owner: Owner,
     /// The kernel kills all of it when its init dies.
     pub private_pid_namespace: bool,
 }
@@ -116,7 +125,7 @@ impl Container {
             outcome: watch::Sender::new(Outcome::Pending),
             plan: None,
         };
-        let processes = Lock::new(Processes { init, execs: BTreeMap::new() });
+        let processes = Lock::new(Processes { init, execs: BTreeMap::new(), oom_kills: 0 });
         Container { fixed, exchange, processes }
     }
 
@@ -147,6 +156,34 @@ impl Container {
     /// Takes one step of a process's life, if its state allows it.
     pub fn step(&self, who: &ProcessId, verb: &'static str, op: Op) -> Result<State, TaskError> {
         self.with(who, |entry| self.advance(entry, who, verb, op))?
+    }
+
+    /// Ends what was under way with the container as a whole, and tells of it. Refused when its init has ended
+    /// meanwhile.
+    pub fn conclude(&self, verb: &'static str, op: Op, event: Option<Happening>) -> Result<(), TaskError> {
+        let mut processes = self.processes();
+        self.advance(&mut processes.init, &ProcessId::Init, verb, op)?;
+        if let Some(event) = event {
+            tracing::info!(container = %self.id, verb, "done");
+            self.publish(event);
+        }
+        Ok(())
+    }
+
+    /// Refuses `verb` unless the state of the init allows it.
+    pub fn require(&self, allows: fn(State) -> bool, verb: &'static str) -> Result<(), TaskError> {
+        let state = self.processes().init.state;
+        let wrong = || TaskError::WrongState { op: verb, process: ProcessId::Init, state: state.name() };
+        allows(state).then_some(()).ok_or_else(wrong)
+    }
+
+    /// Takes note of how many OOM kills there were by now: one event for as many as are new.
+    pub fn note_oom_kills(&self, processes: &mut Processes, kills: u64) {
+        if kills > processes.oom_kills {
+            processes.oom_kills = kills;
+            tracing::warn!(container = %self.id, kills, "out of memory");
+            self.publish(Happening::Oom);
+        }
     }
 
     pub fn advance(
@@ -216,7 +253,7 @@ impl Container {
     /// The relays of all of its processes.
     pub fn take_relays(&self) -> Vec<Relays> {
         let mut processes = self.processes();
-        let Processes { init, execs } = &mut *processes;
+        let Processes { init, execs, .. } = &mut *processes;
         execs.values_mut().chain([init]).filter_map(|entry| entry.relays.take()).collect()
     }
 
@@ -231,9 +268,14 @@ impl Container {
     }
 
     pub fn snapshot(&self, who: &ProcessId) -> Result<Snapshot, TaskError> {
-        self.with(who, |entry| Snapshot {
+        let mut processes = self.processes();
+        let init = processes.init.state;
+        let entry = self.find(&mut processes, who)?;
+        // What runs in a frozen container is frozen.
+        let state = if entry.state == State::Running && init.is_frozen() { init } else { entry.state };
+        Ok(Snapshot {
             pid: entry.pid(),
-            status: entry.state.status(),
+            status: state.status(),
             uris: entry.uris.clone(),
             reaped: entry.state.reaped(),
         })

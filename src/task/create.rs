@@ -2,18 +2,25 @@
 //!
 //! A step that fails undoes those before it, and leaves the id and the bundle as they were.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blocking;
 use super::container::{Container, Fixed};
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
 use super::registry::Tasks;
+use super::RuntimeOptions;
+use crate::cgroup::Cgroup;
 use crate::events::{Happening, StdioUris};
-use crate::io::{Relays, Stdio, StdioSpec, Streams};
-use crate::reaper::{ExitOf, Process};
+use crate::io::{Owner, Relays, Stdio, StdioSpec, Streams};
+use crate::reaper::{ExitOf, Pid, Process};
 use crate::rootfs::{self, Assembled, Mount};
-use crate::runc::spec;
+use crate::runc;
+use crate::runc::spec::{self, Facts};
+
+/// The guest's own resolver file, for containers whose spec is relaxed.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What a Create asks for.
 pub struct CreateRequest {
@@ -23,6 +30,10 @@ pub struct CreateRequest {
     pub rootfs: Vec<Mount>,
     pub stdio: StdioSpec,
     pub uris: StdioUris,
+    /// How runc is called for this container.
+    pub runtime: RuntimeOptions,
+    /// Whose the pipes of its processes are.
+    pub owner: Owner,
 }
 
 impl Tasks {
@@ -39,8 +50,9 @@ impl Tasks {
     async fn create_container(&self, request: CreateRequest) -> Result<u32, TaskError> {
         let reservation = self.reserve(&request.id)?;
         let streams = self.parts().streams.claim(request.stdio.streams()).map_err(TaskError::NoStream)?;
-        let (rootfs, private_pid_namespace) = self.prepare(&request).await?;
-        let (process, exit, relays) = match self.create_init(&request, streams).await {
+        let runc = self.parts().runtime.container(request.id.as_str(), request.runtime.clone());
+        let (rootfs, facts) = self.prepare(&request).await?;
+        let (process, exit, relays) = match self.create_init(&runc, &request, streams).await {
             Ok(created) => created,
             Err(error) => {
                 unwind(rootfs).await.unwrap_or_else(|error| tracing::warn!(%error, "cannot unwind a create"));
@@ -54,47 +66,59 @@ impl Tasks {
             namespace: request.namespace,
             bundle: request.bundle,
             rootfs,
-            private_pid_namespace,
+            runc,
+            cgroup: cgroup_of(process.pid),
+            owner: request.owner,
+            private_pid_namespace: facts.private_pid_namespace,
         };
         let exchange = self.parts().exchange.clone();
         let container = Arc::new(Container::new(fixed, exchange, process, request.uris, relays));
         tracing::info!(container = %container.id, pid, "created");
         container.publish(created);
+        self.watch_oom(&container);
         reservation.fill(container.clone());
         self.follow(&container, ProcessId::Init, exit);
         Ok(pid)
     }
 
     /// Mounts, and reads what has to be known of the spec: both may wait for a disk, so not on this thread.
-    async fn prepare(&self, request: &CreateRequest) -> Result<(Assembled, bool), TaskError> {
+    async fn prepare(&self, request: &CreateRequest) -> Result<(Assembled, Facts), TaskError> {
         let mounts = rootfs::await_devices(request.rootfs.clone(), self.parts().bounds.device_wait).await?;
-        let bundle = request.bundle.clone();
+        let (bundle, policy, terminal) = (request.bundle.clone(), self.parts().spec, request.uris.terminal);
         // A mount may hang in the kernel: those that do must not take every thread there is for blocking work.
         let _mounting = self.mounting().await;
-        let prepared = tokio::task::spawn_blocking(move || {
-            let private = spec::has_private_pid_namespace(&bundle);
-            rootfs::assemble(&mounts, &bundle).map(|rootfs| (rootfs, private))
-        });
-        Ok(prepared.await.map_err(|_| TaskError::Interrupted("mounting the rootfs"))??)
+        blocking("mounting the rootfs", move || {
+            let facts = spec::prepare(&bundle, policy, terminal, Path::new(RESOLV_CONF))?;
+            Ok((rootfs::assemble(&mounts, &bundle)?, facts))
+        })
+        .await?
     }
 
     async fn create_init(
         &self,
+        runc: &runc::Container,
         request: &CreateRequest,
         streams: Streams,
     ) -> Result<(Process, ExitOf, Relays), TaskError> {
-        let Stdio { ends, pending } = Stdio::open(request.stdio, streams)?;
-        let runtime = &self.parts().runtime;
+        let Stdio { ends, pending } = Stdio::open(request.stdio, streams, request.owner)?;
         let relays = pending.start(&self.parts().relays);
-        let created = runtime.create(request.id.as_str(), &request.bundle, ends).await?;
+        let created = runc.create(&request.bundle, ends).await?;
         match created.claim("create") {
             Ok((process, exit)) => Ok((process, exit, relays)),
             Err(error) => {
-                runtime.roll_back(request.id.as_str()).await;
+                runc.roll_back().await;
                 Err(error.into())
             }
         }
     }
+}
+
+/// Its cgroup, where cgroups are of version 2. Without it there are no stats and no OOM events, and that is all.
+fn cgroup_of(pid: Pid) -> Option<Cgroup> {
+    Cgroup::of(pid).unwrap_or_else(|error| {
+        tracing::warn!(%pid, %error, "cannot tell the cgroup");
+        None
+    })
 }
 
 fn created_event(request: &CreateRequest, pid: u32) -> Happening {
@@ -114,6 +138,5 @@ fn created_event(request: &CreateRequest, pid: u32) -> Happening {
 
 /// Unmounts what was assembled.
 pub(super) async fn unwind(rootfs: Assembled) -> Result<(), TaskError> {
-    let unwound = tokio::task::spawn_blocking(move || rootfs.unwind()).await;
-    Ok(unwound.map_err(|_| TaskError::Interrupted("unmounting the rootfs"))??)
+    Ok(blocking("unmounting the rootfs", move || rootfs.unwind()).await??)
 }

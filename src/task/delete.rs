@@ -10,12 +10,12 @@ use super::container::Container;
 use super::create::unwind;
 use super::error::TaskError;
 use super::ids::{ContainerId, ExecId, ProcessId};
+use super::kill::kill_init;
 use super::registry::Tasks;
 use super::state::{Op, State};
 use crate::events::Happening;
 use crate::io::Relays;
 use crate::reaper::Reaped;
-use crate::sys::signal::Signal;
 
 /// What a Delete answers.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +60,10 @@ impl Tasks {
         let reaped = match before.reaped() {
             Some(_) => exit_told(container, init, until).await?,
             None => {
-                kill(container)?;
+                match kill_init(container).await {
+                    Err(TaskError::Finished(_)) | Ok(()) => {}
+                    Err(error) => return Err(error),
+                }
                 // It is a matter of moments, which a caller in a hurry must not cut short: it would find it dead.
                 exit_told(container, init, until.max(Instant::now() + self.parts().bounds.delete_margin))
                     .await?
@@ -81,7 +84,7 @@ impl Tasks {
 
     /// Removes what Create made, in reverse. Can be done again after a failure.
     async fn dismantle(&self, container: &Container) -> Result<(), TaskError> {
-        self.parts().runtime.delete(container.id.as_str()).await?;
+        container.runc.delete().await?;
         unwind(container.rootfs.clone()).await?;
         self.parts().bundles.remove(&container.bundle).await;
         Ok(())
@@ -120,7 +123,7 @@ impl Tasks {
     /// Kills a container and deletes it; one whose Delete is under way is left to that.
     async fn stop(&self, container: &Container) {
         // Refused when it has ended; and then that is as well.
-        let _ = container.signal(&ProcessId::Init, Signal::KILL);
+        let _ = kill_init(container).await;
         let until = Instant::now() + self.parts().bounds.delete_drain;
         let told = exit_told(container, &ProcessId::Init, until).await;
         // Their readers are waited for once, for all containers together.
@@ -132,13 +135,6 @@ impl Tasks {
         if let Err(error) = deleted {
             tracing::warn!(container = %container.id, %error, "cannot remove a container");
         }
-    }
-}
-
-fn kill(container: &Container) -> Result<(), TaskError> {
-    match container.signal(&ProcessId::Init, Signal::KILL) {
-        Err(TaskError::Finished(_)) => Ok(()),
-        other => other,
     }
 }
 

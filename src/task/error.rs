@@ -3,6 +3,7 @@
 use crate::io::{OpenError, StreamId};
 use crate::reaper::ReaperGone;
 use crate::rootfs::RootfsError;
+use crate::runc::spec::SpecError;
 use crate::runc::RuncError;
 use crate::sys::signal::Signal;
 
@@ -38,6 +39,16 @@ pub enum TaskError {
     Stopping,
     #[error("{0} took too long")]
     Deadline(&'static str),
+    #[error("checkpoint needs criu, which is not in this image")]
+    NoCriu,
+    #[error("stats need cgroup v2, which this machine does not have")]
+    NoCgroup,
+    #[error("cgroup of container {0} does not exist")]
+    CgroupGone(ContainerId),
+    #[error("read cgroup of container {container}: {source}")]
+    Stats { container: ContainerId, source: std::io::Error },
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     #[error(transparent)]
     Stdio(#[from] OpenError),
     #[error(transparent)]

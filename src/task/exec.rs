@@ -44,11 +44,9 @@ impl Tasks {
         if processes.execs.contains_key(&request.exec) {
             return Err(TaskError::ExecExists(request.exec));
         }
-        if !processes.init.state.takes_execs() {
-            return Err(TaskError::InitGone(request.container));
-        }
+        refuse_execs(&container, processes.init.state)?;
         let streams = self.parts().streams.claim(request.stdio.streams()).map_err(TaskError::NoStream)?;
-        let stdio = Stdio::open(request.stdio, streams)?;
+        let stdio = Stdio::open(request.stdio, streams, container.owner)?;
         let entry = Entry {
             state: State::Created,
             gate: Gate::exec(),
@@ -89,9 +87,20 @@ impl Tasks {
     ) -> Result<(Process, ExitOf, Relays), TaskError> {
         let Stdio { ends, pending } = plan.stdio;
         let relays = pending.start(&self.parts().relays);
-        let created = self.parts().runtime.exec(container.id.as_str(), &plan.process, ends).await?;
+        let created = container.runc.exec(&plan.process, ends).await?;
         let (process, exit) = created.claim("exec")?;
         Ok((process, exit, relays))
+    }
+}
+
+/// Refuses an exec in a container whose init is in a state that takes none.
+fn refuse_execs(container: &Container, init: State) -> Result<(), TaskError> {
+    match init {
+        _ if init.takes_execs() => Ok(()),
+        _ if init.is_frozen() => {
+            Err(TaskError::WrongState { op: "exec in", process: ProcessId::Init, state: init.name() })
+        }
+        _ => Err(TaskError::InitGone(container.id.clone())),
     }
 }
 
@@ -99,11 +108,9 @@ impl Tasks {
 fn begin(container: &Container, exec: &ExecId) -> Result<ExecPlan, TaskError> {
     let who = ProcessId::Exec(exec.clone());
     let mut processes = container.processes();
-    let init_gone = !processes.init.state.takes_execs();
+    let init = processes.init.state;
     let entry = container.find(&mut processes, &who)?;
-    if init_gone {
-        return Err(TaskError::InitGone(container.id.clone()));
-    }
+    refuse_execs(container, init)?;
     container.advance(entry, &who, "start", Op::Start)?;
     let plan = entry.plan.take().expect("an exec is started once, and has its plan until then");
     container.feed(&mut processes, &who, Input::StartBegan);

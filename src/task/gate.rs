@@ -17,7 +17,7 @@ pub enum Input {
     ExecBegan,
     /// Such an exec could not be started, or its own gate has opened.
     ExecEnded,
-    /// The OOM counter was read for the last time (of an init's gate only).
+    /// The OOM counter was read after the reaping.
     OomRead,
     /// Whatever else was left of the container was killed, or need not be (of an init's gate only).
     KillAllDone,
@@ -51,7 +51,7 @@ impl Gate {
 
     /// The gate of an exec: nothing of the container as a whole is its business.
     pub fn exec() -> Gate {
-        Gate { oom_read: true, kill_all_done: true, ..Gate::init() }
+        Gate { kill_all_done: true, ..Gate::init() }
     }
 
     /// Takes an input. `true` exactly once: when it opens.
@@ -102,13 +102,13 @@ mod tests {
 
     #[test]
     fn an_exec_waits_for_its_start_its_reaping_and_its_output() {
-        check(Gate::exec(), &[StartBegan, StartEnded, Reaped, OutputDone], Some(3));
-        check(Gate::exec(), &[StartBegan, StartEnded, OutputDone, Reaped], Some(3));
+        check(Gate::exec(), &[StartBegan, StartEnded, Reaped, OomRead, OutputDone], Some(4));
+        check(Gate::exec(), &[StartBegan, StartEnded, OutputDone, Reaped, OomRead], Some(4));
     }
 
     #[test]
     fn an_exit_before_the_start_was_published_is_held_back() {
-        check(Gate::exec(), &[StartBegan, Reaped, OutputDone, StartEnded], Some(3));
+        check(Gate::exec(), &[StartBegan, Reaped, OomRead, OutputDone, StartEnded], Some(4));
     }
 
     #[test]

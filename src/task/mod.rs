@@ -10,18 +10,37 @@ mod create;
 mod delete;
 mod error;
 mod exec;
+mod freeze;
 mod gate;
 mod ids;
+mod kill;
+mod oom;
 mod registry;
+mod resources;
 mod settle;
 mod state;
 
+pub use crate::cgroup::{
+    Cpu, HugeTlb, Io, IoDevice, Memory, MemoryEvents, Pids, Pressure, Psi, Rdma, RdmaDevice, Stats,
+};
 pub use crate::reaper::Reaped;
 pub use crate::rootfs::Mount;
+pub use crate::runc::resources::Resources;
+pub use crate::runc::spec::{exec_process, SpecError};
+pub use crate::runc::{CgroupsMode, CheckpointOptions, Options as RuntimeOptions};
 pub use bundles::{Bundles, FileName, FileNameError};
 pub use create::CreateRequest;
 pub use error::TaskError;
 pub use exec::ExecRequest;
+pub use freeze::CheckpointRequest;
 pub use ids::{ContainerId, ExecId, IdError, ProcessId};
 pub use registry::{Bounds, Parts, Tasks};
 pub use state::Status;
+
+/// Does what may block on a thread for it.
+async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, TaskError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| TaskError::Interrupted(what))
+}

@@ -1,7 +1,6 @@
 //! All containers of the guest, and what can be asked of them.
 
 use crate::lock::Lock;
-use crate::sys::signal::Signal;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
@@ -12,11 +11,13 @@ use super::container::{Container, Snapshot};
 use super::error::TaskError;
 use super::gate::Input;
 use super::ids::{ContainerId, ProcessId};
-use super::settle;
+use super::kill::kill_init;
 use super::state::Op;
+use super::{oom, settle};
 use crate::events::{Exchange, Happening};
 use crate::io::{RelayTasks, StreamTable};
 use crate::reaper::{ExitOf, Reaped};
+use crate::runc::spec::Policy;
 use crate::runc::{RuncError, Runtime};
 use crate::tracked::Tracked;
 
@@ -47,6 +48,8 @@ pub struct Parts {
     pub relays: RelayTasks,
     pub bundles: Bundles,
     pub bounds: Bounds,
+    /// What is done to a container's spec before runc reads it.
+    pub spec: Policy,
     /// Whether TaskDelete is published here, or by the host.
     pub publish_delete: bool,
 }
@@ -147,6 +150,13 @@ impl Tasks {
         }
     }
 
+    /// Watches for OOM kills until the init of the container has ended.
+    pub(super) fn watch_oom(&self, container: &Arc<Container>) {
+        if let Some(watch) = oom::arm(container) {
+            self.0.followers.spawn(oom::watch(container.clone(), watch));
+        }
+    }
+
     /// Follows a process to its end.
     pub(super) fn follow(&self, container: &Arc<Container>, who: ProcessId, exit: ExitOf) {
         let follower = settle::follow(self.0.parts.clone(), container.clone(), who, exit);
@@ -196,10 +206,10 @@ impl Tasks {
             container.advance(&mut processes.init, init, "start", Op::Start)?;
             container.feed(&mut processes, init, Input::StartBegan);
         }
-        let started = self.parts().runtime.start(container.id.as_str()).await;
+        let started = container.runc.start().await;
         if let Err(RuncError::Deadline { .. }) = started {
             // Nobody can tell whether it runs by now. ESRCH: it ran, and has ended.
-            let _ = container.signal(init, Signal::KILL);
+            let _ = kill_init(container).await;
         }
         let mut processes = container.processes();
         let pid = processes.init.pid();
@@ -220,32 +230,6 @@ impl Tasks {
     pub async fn wait(&self, id: &ContainerId, who: &ProcessId) -> Result<Reaped, TaskError> {
         let told = self.get(id)?.wait(who);
         told.await
-    }
-
-    /// Signals one process, or with `all` every process of the container.
-    pub async fn kill(
-        &self,
-        id: &ContainerId,
-        who: &ProcessId,
-        signal: Signal,
-        all: bool,
-    ) -> Result<(), TaskError> {
-        let container = self.get(id)?;
-        match who {
-            ProcessId::Init if all && container.snapshot(who)?.reaped.is_none() => {
-                Ok(self.parts().runtime.kill_all(id.as_str(), signal).await?)
-            }
-            _ => container.signal(who, signal),
-        }
-    }
-
-    /// Every process of the container, with its exec id where it is an exec's.
-    pub async fn pids(&self, id: &ContainerId) -> Result<Vec<(u32, Option<String>)>, TaskError> {
-        let container = self.get(id)?;
-        let pids = self.parts().runtime.ps(id.as_str()).await?;
-        let processes = container.processes();
-        let exec_of = |pid| processes.execs.iter().find(|(_, exec)| exec.pid() == pid);
-        Ok(pids.into_iter().map(|pid| (pid, exec_of(pid).map(|(exec, _)| exec.to_string()))).collect())
     }
 }
 

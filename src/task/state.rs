@@ -7,6 +7,8 @@ use crate::reaper::Reaped;
 pub enum Status {
     Created,
     Running,
+    Pausing,
+    Paused,
     Stopped,
 }
 
@@ -20,6 +22,11 @@ pub enum State {
     /// Its start failed: it can only be deleted (execs).
     NotStarted,
     Running,
+    /// A pause is under way (inits only, as the next two).
+    Pausing,
+    Paused,
+    /// A resume is under way.
+    Resuming,
     /// It ended while its start was under way.
     StoppedStarting(Reaped),
     Stopped(Reaped),
@@ -38,6 +45,18 @@ pub enum Op {
     StartFailed,
     /// It failed for good.
     StartFailedForGood,
+    /// A Pause was asked for.
+    Pause,
+    /// It succeeded.
+    PauseDone,
+    /// It failed, and the container runs.
+    PauseFailed,
+    /// A Resume was asked for.
+    Resume,
+    /// It succeeded.
+    ResumeDone,
+    /// It failed: the container is paused as before.
+    ResumeFailed,
     /// The process was reaped.
     Exited(Reaped),
     /// A Delete was asked for.
@@ -65,7 +84,14 @@ impl State {
             // A process may die before its start has answered, whatever that answers then.
             (Starting, Exited(reaped)) => Ok(StoppedStarting(reaped)),
             (StoppedStarting(reaped), Started | StartFailed | StartFailedForGood) => Ok(Stopped(reaped)),
-            (Created | Running, Exited(reaped)) => Ok(Stopped(reaped)),
+            (Running, Pause) => Ok(Pausing),
+            (Pausing, PauseDone) => Ok(Paused),
+            (Pausing, PauseFailed) => Ok(Running),
+            (Paused, Resume) => Ok(Resuming),
+            (Resuming, ResumeDone) => Ok(Running),
+            (Resuming, ResumeFailed) => Ok(Paused),
+            // What is frozen can be killed.
+            (Created | Running | Pausing | Paused | Resuming, Exited(reaped)) => Ok(Stopped(reaped)),
             (Created | NotStarted, Delete) => Ok(Deleting(None)),
             (Stopped(reaped), Delete) => Ok(Deleting(Some(reaped))),
             // Deleting a created init kills it.
@@ -82,7 +108,18 @@ impl State {
             State::StoppedStarting(reaped) | State::Stopped(reaped) => Some(reaped),
             State::Deleting(reaped) => reaped,
             State::Created | State::Starting | State::NotStarted | State::Running => None,
+            State::Pausing | State::Paused | State::Resuming => None,
         }
+    }
+
+    /// Whether the container of an init in this state is frozen, or about to be or to be no more.
+    pub fn is_frozen(self) -> bool {
+        matches!(self, State::Pausing | State::Paused | State::Resuming)
+    }
+
+    /// Whether the container of an init in this state may get other limits.
+    pub fn takes_limits(self) -> bool {
+        self.takes_execs() || self.is_frozen()
     }
 
     /// Whether execs may be added to, or started in, the container of an init in this state.
@@ -90,11 +127,18 @@ impl State {
         matches!(self, State::Created | State::Starting | State::Running)
     }
 
+    /// Whether there are processes to be written to a disk.
+    pub fn is_checkpointable(self) -> bool {
+        matches!(self, State::Running | State::Paused)
+    }
+
     /// What State answers.
     pub fn status(self) -> Status {
         match self {
             State::Created | State::Starting | State::NotStarted | State::Deleting(None) => Status::Created,
             State::Running => Status::Running,
+            State::Pausing => Status::Pausing,
+            State::Paused | State::Resuming => Status::Paused,
             State::StoppedStarting(_) | State::Stopped(_) | State::Deleting(Some(_)) => Status::Stopped,
         }
     }
@@ -106,6 +150,9 @@ impl State {
             State::Starting => "starting",
             State::NotStarted => "not started",
             State::Running => "running",
+            State::Pausing => "pausing",
+            State::Paused => "paused",
+            State::Resuming => "resuming",
             State::StoppedStarting(_) | State::Stopped(_) => "stopped",
             State::Deleting(_) => "deleting",
         }
@@ -169,12 +216,47 @@ mod tests {
         check(Deleting(None), DeleteFailed, Some(Created));
     }
 
+    #[test]
+    fn only_what_runs_is_paused_and_only_what_is_paused_is_resumed() {
+        check(Running, Pause, Some(Pausing));
+        check(Pausing, PauseDone, Some(Paused));
+        check(Pausing, PauseFailed, Some(Running));
+        check(Paused, Resume, Some(Resuming));
+        check(Resuming, ResumeDone, Some(Running));
+        check(Resuming, ResumeFailed, Some(Paused));
+        for from in [Created, Starting, NotStarted, Stopped(DEAD), Deleting(None)] {
+            check(from, Pause, None);
+            check(from, Resume, None);
+        }
+        assert_eq!(
+            [Pausing, Paused, Resuming].map(State::status),
+            [Status::Pausing, Status::Paused, Status::Paused]
+        );
+    }
+
+    #[test]
+    fn what_is_frozen_can_die_and_cannot_be_deleted() {
+        for from in [Pausing, Paused, Resuming] {
+            check(from, Exited(DEAD), Some(Stopped(DEAD)));
+            check(from, Delete, None);
+        }
+        for late in [PauseDone, PauseFailed, ResumeDone, ResumeFailed] {
+            check(Stopped(DEAD), late, None);
+        }
+    }
+
     fn op() -> impl Strategy<Value = Op> {
         prop::sample::select(vec![
             Start,
             Started,
             StartFailed,
             StartFailedForGood,
+            Pause,
+            PauseDone,
+            PauseFailed,
+            Resume,
+            ResumeDone,
+            ResumeFailed,
             Exited(DEAD),
             Delete,
             DeleteFailed,

@@ -1,0 +1,173 @@
+//! One container as runc names it: its id, how runc is called for it, and every verb.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use super::invoke::Invocation;
+use super::resources::Resources;
+use super::scratch::Scratch;
+use super::{CheckpointOptions, Options, RuncError, Runtime};
+use crate::reaper::{ExitOf, Pid, Process, Window};
+use crate::sys::signal::Signal;
+
+/// A container that runc knows or is about to.
+pub struct Container {
+    pub(super) runtime: Runtime,
+    id: String,
+    options: Options,
+}
+
+/// A process that runc has just created, not yet claimed from the reaper.
+pub struct Created {
+    pub(super) pid: Pid,
+    pub(super) window: Window,
+}
+
+impl Created {
+    /// Takes the process over from the reaper; its exit is delivered even if it has happened already.
+    pub fn claim(self, verb: &'static str) -> Result<(Process, ExitOf), RuncError> {
+        let unusable =
+            |e: crate::reaper::NotOurs| RuncError::Result { verb, what: "process", reason: e.to_string() };
+        self.window.claim(self.pid).map_err(unusable)
+    }
+}
+
+impl Container {
+    pub(super) fn new(runtime: Runtime, id: String, options: Options) -> Container {
+        Container { runtime, id, options }
+    }
+
+    /// `runc create`. `stdio` becomes that of the container's init, and runc's own meanwhile. When it fails nothing
+    /// is left of the container.
+    pub async fn create(&self, bundle: &Path, stdio: [OwnedFd; 3]) -> Result<Created, RuncError> {
+        let scratch = self.scratch("create")?;
+        let mut call = Invocation::new("create", self.runtime.settings.deadlines.create);
+        call.arg("--bundle").arg(bundle).arg("--pid-file").arg(scratch.pid_file());
+        if self.runtime.settings.no_pivot || self.options.no_pivot {
+            call.arg("--no-pivot");
+        }
+        if self.options.no_new_keyring {
+            call.arg("--no-new-keyring");
+        }
+        let created = self.leave_process(call, &scratch, stdio).await;
+        if created.is_err() {
+            self.roll_back().await;
+        }
+        created
+    }
+
+    /// Removes whatever a create that failed has left. Its own failure is logged: the caller has an error already.
+    pub async fn roll_back(&self) {
+        if let Err(error) = self.delete().await {
+            tracing::warn!(container = self.id, %error, "cannot roll back a create");
+        }
+    }
+
+    /// `runc exec`, detached: starts one more process in the container. `process` is its OCI process spec.
+    pub async fn exec(&self, process: &[u8], stdio: [OwnedFd; 3]) -> Result<Created, RuncError> {
+        let scratch = self.scratch("exec")?;
+        let path = scratch.write("process.json", process).map_err(start_failed("exec"))?;
+        let mut call = Invocation::new("exec", self.runtime.settings.deadlines.create);
+        call.arg("--process").arg(path).arg("--detach").arg("--pid-file").arg(scratch.pid_file());
+        self.leave_process(call, &scratch, stdio).await
+    }
+
+    /// `runc start`.
+    pub async fn start(&self) -> Result<(), RuncError> {
+        self.change("start", &[]).await
+    }
+
+    /// `runc pause`: freezes all processes of the container.
+    pub async fn pause(&self) -> Result<(), RuncError> {
+        self.change("pause", &[]).await
+    }
+
+    /// `runc resume`: thaws them.
+    pub async fn resume(&self) -> Result<(), RuncError> {
+        self.change("resume", &[]).await
+    }
+
+    /// `runc update`: other limits for the container's cgroup.
+    pub async fn update(&self, resources: &Resources) -> Result<(), RuncError> {
+        let scratch = self.scratch("update")?;
+        let path = scratch.write("resources.json", resources.as_bytes()).map_err(start_failed("update"))?;
+        self.change("update", &["--resources".into(), path.into()]).await
+    }
+
+    /// `runc checkpoint` into the folder `image`, within `limit` and the bound there is anyway.
+    pub async fn checkpoint(
+        &self,
+        image: &Path,
+        options: &CheckpointOptions,
+        limit: Option<Duration>,
+    ) -> Result<(), RuncError> {
+        let scratch = self.scratch("checkpoint")?;
+        let bound = self.runtime.settings.deadlines.checkpoint;
+        let mut call = Invocation::new("checkpoint", limit.unwrap_or(bound).min(bound));
+        let chosen = options.work_path.as_deref().or(self.options.criu_work_path.as_deref());
+        let work = chosen.map_or_else(|| scratch.folder("criu"), Path::to_owned);
+        call.arg("--image-path").arg(image).arg("--work-path").arg(work);
+        call.args(options.args());
+        self.run(call).await.map(drop)
+    }
+
+    /// `runc kill --all`: signals every process of the container's cgroup.
+    pub async fn kill_all(&self, signal: Signal) -> Result<(), RuncError> {
+        let mut call = Invocation::new("kill", self.runtime.settings.deadlines.look);
+        call.arg("--all");
+        call.after_id(signal.to_string());
+        self.run(call).await.map(drop)
+    }
+
+    /// `runc delete --force`: a container that runc knows nothing of is deleted already.
+    pub async fn delete(&self) -> Result<(), RuncError> {
+        match self.change("delete", &["--force".into()]).await {
+            Err(error) if error.is_not_found() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// `runc ps`: the pids of every process of the container, as this machine numbers them.
+    pub async fn ps(&self) -> Result<Vec<u32>, RuncError> {
+        let mut call = Invocation::new("ps", self.runtime.settings.deadlines.look);
+        call.arg("--format").arg("json");
+        let printed = self.run(call).await?;
+        let unusable =
+            |e: serde_json::Error| RuncError::Result { verb: "ps", what: "list", reason: e.to_string() };
+        // runc prints `null` for a container without processes.
+        Ok(serde_json::from_slice::<Option<Vec<u32>>>(&printed).map_err(unusable)?.unwrap_or_default())
+    }
+
+    async fn change(&self, verb: &'static str, args: &[OsString]) -> Result<(), RuncError> {
+        let mut call = Invocation::new(verb, self.runtime.settings.deadlines.change);
+        call.args(args);
+        self.run(call).await.map(drop)
+    }
+
+    pub(super) fn scratch(&self, verb: &'static str) -> Result<Scratch, RuncError> {
+        Scratch::new(&self.runtime.settings.scratch).map_err(start_failed(verb))
+    }
+
+    /// The whole command line of one invocation.
+    pub(super) fn command(&self, call: &Invocation, scratch: &Scratch) -> Vec<OsString> {
+        let settings = &self.runtime.settings;
+        let root = self.options.root.as_ref().unwrap_or(&settings.root);
+        let mut argv: Vec<OsString> = vec![settings.binary.clone().into()];
+        argv.extend(["--root".into(), root.into()]);
+        argv.extend(["--log".into(), scratch.log_file().into(), "--log-format".into(), "json".into()]);
+        if self.options.systemd_cgroup {
+            argv.push("--systemd-cgroup".into());
+        }
+        argv.push(call.verb.into());
+        argv.extend(call.args.iter().cloned());
+        argv.push(self.id.clone().into());
+        argv.extend(call.after_id.iter().cloned());
+        argv
+    }
+}
+
+fn start_failed(verb: &'static str) -> impl Fn(std::io::Error) -> RuncError {
+    move |source| RuncError::Start { verb, source }
+}

@@ -1,0 +1,67 @@
+//! Signals: to one process, or to all of a container.
+
+use super::blocking;
+use super::container::Container;
+use super::error::TaskError;
+use super::freeze::thaw;
+use super::ids::{ContainerId, ProcessId};
+use super::registry::Tasks;
+use super::state::State;
+use crate::sys::signal::Signal;
+
+impl Tasks {
+    /// Signals one process, or with `all` every process of the container.
+    pub async fn kill(
+        &self,
+        id: &ContainerId,
+        who: &ProcessId,
+        signal: Signal,
+        all: bool,
+    ) -> Result<(), TaskError> {
+        let container = self.get(id)?;
+        match who {
+            ProcessId::Init if all && container.snapshot(who)?.reaped.is_none() => {
+                signal_all(&container, signal).await
+            }
+            ProcessId::Init if signal == Signal::KILL => kill_init(&container).await,
+            _ => container.signal(who, signal),
+        }
+    }
+}
+
+/// Kills the init, frozen or not; in a pid namespace of its own the kernel then kills the rest.
+pub(super) async fn kill_init(container: &Container) -> Result<(), TaskError> {
+    let init = &ProcessId::Init;
+    container.signal(init, Signal::KILL)?;
+    // On cgroup v1 a frozen process dies only when it is thawed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
+    if container.cgroup.is_none() && container.with(init, |entry| entry.state.is_frozen())? {
+        thaw(container).await;
+    }
+    Ok(())
+}
+
+/// Signals all that is in the container's cgroup.
+pub(super) async fn signal_all(container: &Container, signal: Signal) -> Result<(), TaskError> {
+    if let (Signal::KILL, Some(cgroup)) = (signal, container.cgroup.clone()) {
+        // Unlike a walk over pids, no process can fork its way out of this.
+        match blocking("killing a cgroup", move || cgroup.kill()).await? {
+            Ok(()) => return Ok(()),
+            Err(error) => tracing::debug!(container = %container.id, %error, "cannot kill by cgroup.kill"),
+        }
+    }
+    Ok(container.runc.kill_all(signal).await?)
+}
+
+/// Kills what the init of a container has left behind.
+pub(super) async fn kill_rest(container: &Container) {
+    if let Err(error) = signal_all(container, Signal::KILL).await {
+        tracing::warn!(container = %container.id, %error, "cannot kill what its init left behind");
+    }
+    // An exec may have left the cgroup; its exit is waited for all the same.
+    for exec in container.processes().execs.values() {
+        if let (None, Some(process)) = (State::reaped(exec.state), &exec.process) {
+            // ESRCH: it has ended this very moment.
+            let _ = process.signal(Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What a container may use, what it has used, and who is in it.
+
+use std::io;
+
+use super::blocking;
+use super::error::TaskError;
+use super::ids::{ContainerId, ProcessId};
+use super::registry::Tasks;
+use super::state::State;
+use super::{Resources, Stats};
+
+impl Tasks {
+    /// Gives the container other limits.
+    pub async fn update(&self, id: &ContainerId, resources: &Resources) -> Result<(), TaskError> {
+        let container = self.get(id)?;
+        container.require(State::takes_limits, "update")?;
+        Ok(container.runc.update(resources).await?)
+    }
+
+    /// What the container has used up to now.
+    pub async fn stats(&self, id: &ContainerId) -> Result<Stats, TaskError> {
+        let container = self.get(id)?;
+        let cgroup = container.cgroup.clone().ok_or(TaskError::NoCgroup)?;
+        let read = blocking("reading a cgroup", move || cgroup.stats()).await?;
+        read.map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => TaskError::CgroupGone(id.clone()),
+            _ => TaskError::Stats { container: id.clone(), source },
+        })
+    }
+
+    /// Every process of the container, with its exec id where it is an exec's. None once it has ended.
+    pub async fn pids(&self, id: &ContainerId) -> Result<Vec<(u32, Option<String>)>, TaskError> {
+        let container = self.get(id)?;
+        if container.snapshot(&ProcessId::Init)?.reaped.is_some() {
+            return Ok(Vec::new());
+        }
+        let pids = container.runc.ps().await?;
+        let processes = container.processes();
+        let exec_of = |pid| processes.execs.iter().find(|(_, exec)| exec.pid() == pid);
+        Ok(pids.into_iter().map(|pid| (pid, exec_of(pid).map(|(exec, _)| exec.to_string()))).collect())
+    }
+}
