@@ -1,21 +1,23 @@
 //! What was done to put a root file system together, and its undoing.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
 use super::RootfsError;
-use crate::sys::mount::{mounts_below, unmount, Unmounted};
+use crate::sys::mount::{leads_out, mounts_below, unmount, Place, Unmounted};
 
 /// The mounts and directories of one container, in the order they were made. Dropping it undoes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembled {
-    rootfs: PathBuf,
+    bundle: PathBuf,
     done: Vec<Done>,
 }
 
+/// Paths are those from the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Done {
     Made(PathBuf),
@@ -23,12 +25,16 @@ enum Done {
 }
 
 impl Assembled {
-    pub(super) fn new(rootfs: PathBuf) -> Assembled {
-        Assembled { rootfs, done: Vec::new() }
+    pub(super) fn new(bundle: PathBuf) -> Assembled {
+        Assembled { bundle, done: Vec::new() }
     }
 
+    /// A directory in a file system that is mounted here belongs to that file system, and stays in it.
     pub(super) fn made(&mut self, directory: PathBuf) {
-        self.done.push(Done::Made(directory));
+        let holds = |done: &Done| matches!(done, Done::Mounted(point) if directory.starts_with(point));
+        if !self.done.iter().any(holds) {
+            self.done.push(Done::Made(directory));
+        }
     }
 
     pub(super) fn mounted(&mut self, path: PathBuf) {
@@ -41,45 +47,79 @@ impl Assembled {
     /// bundle is free. Directories go only when they are empty, so no file is ever removed. A second call finds
     /// nothing to do. Blocks.
     pub fn unwind(&self) -> Result<(), RootfsError> {
-        let mut first = Ok(());
-        let mut keep = |result: Result<(), RootfsError>| {
-            if first.is_ok() {
-                first = result;
-            }
+        let root = match Place::open(&self.bundle) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened.map_err(|source| RootfsError::path(&self.bundle, source))?,
         };
-        keep(self.unmount_below());
+        let mut first = self.unmount_below();
         for done in self.done.iter().rev() {
-            keep(match done {
-                Done::Mounted(path) => unmount_one(path),
-                Done::Made(path) => remove_if_empty(path),
-            });
+            let undone = match done {
+                Done::Mounted(path) => self.unmount_one(&root, path),
+                Done::Made(path) => self.remove_if_empty(&root, path),
+            };
+            first = first.and(undone);
         }
         first
     }
 
     /// If nothing was mounted at the rootfs then neither is what lies below it ours.
     fn unmount_below(&self) -> Result<(), RootfsError> {
-        if !self.done.contains(&Done::Mounted(self.rootfs.clone())) {
+        if !self.done.contains(&Done::Mounted("rootfs".into())) {
             return Ok(());
         }
-        let below = mounts_below(&self.rootfs).map_err(|source| RootfsError::path(&self.rootfs, source))?;
-        below.iter().map(|path| unmount_one(path)).fold(Ok(()), Result::and)
+        let rootfs = self.bundle.join("rootfs");
+        let below = mounts_below(&rootfs).map_err(|source| RootfsError::path(&rootfs, source))?;
+        below.iter().map(|path| unmount_at(path, path)).fold(Ok(()), Result::and)
+    }
+
+    fn unmount_one(&self, root: &Place, inside: &Path) -> Result<(), RootfsError> {
+        let path = self.bundle.join(inside);
+        match parent(root, inside) {
+            Ok(parent) => unmount_at(&parent.handle().join(name(inside)), &path),
+            Err(error) => gone(&path, error),
+        }
+    }
+
+    /// A directory that is not empty holds what somebody else put there, and stays. So does what is no directory now.
+    fn remove_if_empty(&self, root: &Place, inside: &Path) -> Result<(), RootfsError> {
+        let removed =
+            parent(root, inside).and_then(|parent| fs::remove_dir(parent.handle().join(name(inside))));
+        match removed {
+            Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotADirectory) => {
+                Ok(())
+            }
+            Err(error) => gone(&self.bundle.join(inside), error),
+            Ok(()) => Ok(()),
+        }
     }
 }
 
-fn unmount_one(path: &Path) -> Result<(), RootfsError> {
-    match unmount(path) {
+/// The directory that holds `inside`, by which it is reached: the container has had its hands in the bundle, and where
+/// a directory was there may be a symlink now.
+fn parent(root: &Place, inside: &Path) -> io::Result<Place> {
+    root.beneath(inside.parent().unwrap_or(Path::new("")))
+}
+
+fn name(inside: &Path) -> &OsStr {
+    inside.file_name().unwrap_or_default()
+}
+
+/// What has gone needs no undoing. What was replaced is no longer ours, and no container is to hold up its own Delete.
+fn gone(path: &Path, error: io::Error) -> Result<(), RootfsError> {
+    if leads_out(&error) {
+        warn!(path = %path.display(), "not undone: a symlink was put in its way");
+    } else if error.kind() != ErrorKind::NotFound {
+        return Err(RootfsError::path(path, error));
+    }
+    Ok(())
+}
+
+/// `path` is for people.
+fn unmount_at(place: &Path, path: &Path) -> Result<(), RootfsError> {
+    match unmount(place) {
         Ok(Unmounted::Detached) => warn!(path = %path.display(), "mount was busy and is detached"),
         Ok(Unmounted::Yes | Unmounted::Nothing) => {}
         Err(source) => return Err(RootfsError::Unmount { path: path.to_owned(), source }),
     }
     Ok(())
-}
-
-/// A directory that is not empty holds what somebody else put there, and stays.
-fn remove_if_empty(path: &Path) -> Result<(), RootfsError> {
-    match fs::remove_dir(path) {
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => Ok(()),
-        result => result.map_err(|source| RootfsError::path(path, source)),
-    }
 }

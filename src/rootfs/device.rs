@@ -1,4 +1,5 @@
-//! Block devices by their serial, which the host gives each disk because the order of disks is chance.
+//! Block devices: by their serial, which the host gives each disk because the order of disks is chance, or by their
+//! node in `/dev`, which may be late.
 
 use std::fs;
 use std::path::Path;
@@ -12,22 +13,33 @@ use super::RootfsError;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What mount(2) takes for a source: `serial:<id>` becomes `/dev/<name>`, all else stays. Waits up to `wait` for the
-/// device, without holding a thread.
+/// device, or for what is named in `/dev`, without holding a thread.
 pub(super) async fn resolve(source: &str, wait: Duration) -> Result<String, RootfsError> {
     match source.strip_prefix("serial:") {
-        None => Ok(source.to_owned()),
         Some(serial) => by_serial(Path::new("/sys/block"), serial, wait).await,
+        None if source.starts_with("/dev/") && !source.contains("{{") => by_node(source, wait).await,
+        None => Ok(source.to_owned()),
     }
 }
 
 async fn by_serial(sys_block: &Path, serial: &str, wait: Duration) -> Result<String, RootfsError> {
+    let name = appears(|| find(sys_block, serial), wait).await;
+    name.map(|name| format!("/dev/{name}")).ok_or_else(|| RootfsError::NoDevice { serial: serial.to_owned() })
+}
+
+/// The node may be anything: a bind of `/dev/null` has nothing to wait for either.
+async fn by_node(path: &str, wait: Duration) -> Result<String, RootfsError> {
+    let found = appears(|| fs::metadata(path).ok(), wait).await;
+    found.map(|_| path.to_owned()).ok_or_else(|| RootfsError::NoNode { path: path.to_owned() })
+}
+
+/// Looks at once, then again and again until `wait` is over.
+async fn appears<T>(look: impl Fn() -> Option<T>, wait: Duration) -> Option<T> {
     let deadline = Instant::now() + wait;
     loop {
-        if let Some(name) = find(sys_block, serial) {
-            return Ok(format!("/dev/{name}"));
-        }
-        if Instant::now() >= deadline || serial.is_empty() {
-            return Err(RootfsError::NoDevice { serial: serial.to_owned() });
+        let found = look();
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
         }
         tokio::time::sleep_until(deadline.min(Instant::now() + LOOK_EVERY)).await;
     }
@@ -76,8 +88,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_node_that_appears_late_is_waited_for() {
+        let dev = tempfile::tempdir().unwrap();
+        let node = dev.path().join("vdx");
+        let plug = async { fs::write(&node, "").unwrap() };
+        let (found, ()) = tokio::join!(by_node(node.to_str().unwrap(), Duration::from_secs(30)), plug);
+        assert_eq!(found.unwrap(), node.to_str().unwrap());
+        let absent = resolve("/dev/no-such-disk", Duration::ZERO).await;
+        assert!(matches!(absent, Err(RootfsError::NoNode { path }) if path == "/dev/no-such-disk"));
+    }
+
+    #[tokio::test]
     async fn other_sources_are_left_as_they_are() {
-        assert_eq!(resolve("/dev/vda", Duration::ZERO).await.unwrap(), "/dev/vda");
-        assert_eq!(resolve("tmpfs", Duration::ZERO).await.unwrap(), "tmpfs");
+        for source in ["/dev/null", "tmpfs", "/no/such/path", "/dev/{{ source 0 }}"] {
+            assert_eq!(resolve(source, Duration::ZERO).await.unwrap(), source);
+        }
     }
 }

@@ -8,15 +8,23 @@ pub enum RootfsError {
     /// Something this guest does not do, in a request that is well formed.
     #[error("unsupported {what} {value:?}")]
     Unsupported { what: &'static str, value: String },
-    /// The target would lead out of the place of its mount.
-    #[error("mount target {target:?} leads out of the bundle")]
-    Escape { target: String },
+    /// A part of the request that makes no sense.
+    #[error("{what} {value:?}: {why}")]
+    Invalid { what: &'static str, value: String, why: &'static str },
+    /// The path leaves the place it has to be in, or runs through a symlink.
+    #[error("{path:?} leads out of the bundle")]
+    Escape { path: PathBuf },
     /// The kernel takes one page of options, its end included.
     #[error("mount options of {length} bytes are more than a page")]
     OptionsTooLong { length: usize },
     /// No block device of this serial appeared in time.
     #[error("resolve block device by serial {serial:?}: not found")]
     NoDevice { serial: String },
+    /// Nothing appeared at this path of `/dev` in time.
+    #[error("block device {path}: not found")]
+    NoNode { path: String },
+    #[error("attach {file} to a loop device: {source}")]
+    Loop { file: String, source: io::Error },
     #[error("mount {kind} {from:?} at {}: {source}", .target.display())]
     Mount { kind: String, from: String, target: PathBuf, source: io::Error },
     #[error("unmount {}: {source}", .path.display())]
@@ -27,6 +35,13 @@ pub enum RootfsError {
 }
 
 impl RootfsError {
+    /// What is quoted of a request in an error: enough to find it there.
+    const QUOTED: usize = 128;
+
+    pub(super) fn invalid(what: &'static str, value: &str, why: &'static str) -> RootfsError {
+        RootfsError::Invalid { what, value: value.chars().take(Self::QUOTED).collect(), why }
+    }
+
     pub(super) fn path(path: &Path, source: io::Error) -> RootfsError {
         RootfsError::Path { path: path.to_owned(), source }
     }

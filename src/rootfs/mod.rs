@@ -4,30 +4,43 @@
 //! blocks, but for the wait for devices.
 
 mod assembled;
+mod bundle;
 mod device;
 mod error;
+mod mkdir;
 mod options;
+mod overlay;
+mod plan;
+mod source;
+mod template;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tracing::warn;
 
 pub use assembled::Assembled;
 pub use error::RootfsError;
-use options::Options;
 
-use crate::sys::mount::{mount, mounts_below, unmount, Place};
+use crate::sys::mount::{mount, mount_from, mounts_below, unmount, Place};
+use bundle::{Bundle, NewDir};
+use plan::Planned;
+use source::Source;
+
+/// Directories that mounts are put on, as containerd's guests make them: for root alone.
+const PRIVATE: NewDir = NewDir::with_mode(0o750);
+/// Directories in what a container will see.
+const PUBLIC: NewDir = NewDir::with_mode(0o755);
 
 /// One mount as the request has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
-    /// The type of the file system; `bind` needs no option to say so again.
+    /// The type of the file system; `bind` needs no option to say so again. Before it may stand `format/`, for
+    /// templates in the other fields, and `mkdir/`, for directories to make first.
     pub kind: String,
     /// A path, a name, or `serial:<id>` for the block device of that serial.
     pub source: String,
@@ -35,14 +48,6 @@ pub struct Mount {
     pub target: String,
     /// Options in the style of fstab.
     pub options: Vec<String>,
-}
-
-/// A mount that was checked and has its place.
-struct Planned<'a> {
-    mount: &'a Mount,
-    options: Options,
-    base: PathBuf,
-    target: PathBuf,
 }
 
 /// Removes a folder and all that is in it. Whatever is mounted below is unmounted first; if that fails nothing is
@@ -57,7 +62,8 @@ pub fn remove_tree(folder: &Path) -> io::Result<()> {
     fs::remove_dir_all(folder)
 }
 
-/// Puts the names of block devices in place of their serials. Each may take `wait` to appear; no thread is held for it.
+/// Puts the names of block devices in place of their serials, and waits for those that are named. Each may take
+/// `wait` to appear; no thread is held for it.
 pub async fn await_devices(mut mounts: Vec<Mount>, wait: Duration) -> Result<Vec<Mount>, RootfsError> {
     for mount in &mut mounts {
         mount.source = device::resolve(&mount.source, wait).await?;
@@ -67,20 +73,18 @@ pub async fn await_devices(mut mounts: Vec<Mount>, wait: Duration) -> Result<Vec
 
 /// Mounts `mounts` in order, the last at `<bundle>/rootfs` and number `i` of the others at `<bundle>/mounts/<i>`.
 ///
-/// All are checked before the first is mounted, and a failure unmounts those before it. Sources are what mount(2)
-/// takes: see [`await_devices`]. Blocks.
+/// All are checked before the first is mounted. A failure undoes those before it, and the same bundle can be tried
+/// again. Sources are what mount(2) takes: see [`await_devices`]. Blocks.
 pub fn assemble(mounts: &[Mount], bundle: &Path) -> Result<Assembled, RootfsError> {
-    let bundle = fs::canonicalize(bundle).map_err(|source| RootfsError::path(bundle, source))?;
-    let rootfs = bundle.join("rootfs");
-    let mut assembled = Assembled::new(rootfs.clone());
-    if is_in_place(mounts, &rootfs) {
+    let bundle = Bundle::open(bundle)?;
+    let mut assembled = Assembled::new(bundle.path().to_owned());
+    if is_in_place(mounts, &bundle.path().join("rootfs")) {
         return Ok(assembled);
     }
-    let plan = plan(mounts, &bundle)?;
-    for planned in &plan {
-        if let Err(error) = apply(planned, &mut assembled) {
+    for planned in plan::plan(mounts, &bundle)? {
+        if let Err(error) = apply(&planned, &bundle, &mut assembled) {
             if let Err(left) = assembled.unwind() {
-                warn!(bundle = %bundle.display(), error = %left, "mounts are left behind");
+                warn!(bundle = %bundle.path().display(), error = %left, "mounts are left behind");
             }
             return Err(error);
         }
@@ -96,95 +100,42 @@ fn is_in_place(mounts: &[Mount], rootfs: &Path) -> bool {
     }
 }
 
-fn plan<'a>(mounts: &'a [Mount], bundle: &Path) -> Result<Vec<Planned<'a>>, RootfsError> {
-    let base = |index: usize| match index + 1 == mounts.len() {
-        true => bundle.join("rootfs"),
-        false => bundle.join("mounts").join(index.to_string()),
-    };
-    let planned = |(index, mount): (usize, &'a Mount)| {
-        check_kind(&mount.kind)?;
-        let options = Options::parse(&mount.kind, &mount.options)?;
-        Ok(Planned { mount, options, base: base(index), target: relative(&mount.target)? })
-    };
-    mounts.iter().enumerate().map(planned).collect()
-}
-
-/// Types that ask for more than a mount are not understood, and the kernel's answer to them would mislead.
-fn check_kind(kind: &str) -> Result<(), RootfsError> {
-    match ["format/", "mkdir/"].iter().any(|prefix| kind.starts_with(prefix)) {
-        true => Err(RootfsError::Unsupported { what: "mount type", value: kind.to_owned() }),
-        false => Ok(()),
+/// Makes the directories, looks where the named paths lead, and mounts.
+fn apply(planned: &Planned, bundle: &Bundle, done: &mut Assembled) -> Result<(), RootfsError> {
+    for directory in &planned.directories {
+        bundle.make(Path::new("mounts"), &PRIVATE, &PRIVATE, done)?;
+        bundle.make(&directory.inside, &PUBLIC, &directory.new, done)?;
     }
-}
-
-/// The target of a mount, to be followed from its base. A leading `/` means the base.
-fn relative(target: &str) -> Result<PathBuf, RootfsError> {
-    let parts = Path::new(target).components().filter(|part| *part != Component::RootDir);
-    let inside = |part| match part {
-        Component::Normal(name) => Some(name),
-        _ => None,
-    };
-    parts.map(inside).collect::<Option<_>>().ok_or_else(|| RootfsError::Escape { target: target.to_owned() })
-}
-
-fn apply(planned: &Planned<'_>, done: &mut Assembled) -> Result<(), RootfsError> {
-    let from = planned.mount.source.clone();
-    make_dirs(&planned.base, done)?;
-    let place = open_target(planned)?;
-    let path = place.path().map_err(|source| RootfsError::path(&planned.base, source))?;
-    mount_at(&from, &place, &path, planned, done).map_err(|source| {
-        let kind = planned.mount.kind.clone();
-        RootfsError::Mount { kind, from, target: path, source }
+    for path in &planned.named_inside {
+        bundle.place(path)?;
+    }
+    bundle.make(&planned.base_inside, &PRIVATE, &PRIVATE, done)?;
+    let place = bundle.make(&planned.point_inside, &PUBLIC, &PUBLIC, done)?;
+    let source = Source::open(planned, bundle)?;
+    let point = bundle.path().join(&planned.point_inside);
+    let mounted = mount_at(&source.name(), &place, planned);
+    let finished = mounted.and_then(|()| {
+        done.mounted(planned.point_inside.clone());
+        finish(planned, &point)
+    });
+    if finished.is_err() {
+        source.release();
+    }
+    finished.map_err(|source| {
+        let (kind, from) = (planned.kind.clone(), planned.source.clone());
+        RootfsError::Mount { kind, from, target: point, source }
     })
 }
 
-/// Mounts, and then what mount(2) cannot do in the same call.
-fn mount_at(
-    from: &str,
-    place: &Place,
-    path: &Path,
-    planned: &Planned<'_>,
-    done: &mut Assembled,
-) -> io::Result<()> {
-    let options = &planned.options;
-    mount(from, &place.handle(), &planned.mount.kind, options.flags, &options.data)?;
-    done.mounted(path.to_owned());
-    // The place is what the mount covers now, so the mount itself is reached by its path.
-    for flags in options.bind_remount().into_iter().chain(options.propagation) {
-        mount("", path, "", flags, "")?;
+fn mount_at(source: &str, place: &Place, planned: &Planned) -> io::Result<()> {
+    let (target, kind, flags) = (place.handle(), &planned.kind, planned.flags);
+    match &planned.data.from {
+        None => mount(source, &target, kind, flags, &planned.data.text),
+        Some(dir) => mount_from(&Place::open(dir)?, source, &target, kind, flags, &planned.data.text),
     }
-    Ok(())
 }
 
-/// Opens the place to mount at, making the directories of the target that are missing. They lie in a file system
-/// that was mounted before, or in the bundle, and stay there.
-fn open_target(planned: &Planned<'_>) -> Result<Place, RootfsError> {
-    let mut path = PathBuf::new();
-    let mut place = Place::beneath(&planned.base, &path);
-    for part in planned.target.components() {
-        let parent = place.map_err(|source| RootfsError::path(&planned.base, source))?;
-        path.push(part);
-        place = match Place::beneath(&planned.base, &path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let made = parent.handle().join(part);
-                DirBuilder::new()
-                    .mode(0o755)
-                    .create(made)
-                    .map_err(|source| RootfsError::path(&path, source))?;
-                Place::beneath(&planned.base, &path)
-            }
-            place => place,
-        };
-    }
-    place.map_err(|source| RootfsError::path(&planned.base.join(&path), source))
-}
-
-/// Makes the base of a mount and, above it, `mounts`, if they are missing.
-fn make_dirs(base: &Path, done: &mut Assembled) -> Result<(), RootfsError> {
-    let missing: Vec<&Path> = base.ancestors().take_while(|path| !path.exists()).collect();
-    for path in missing.into_iter().rev() {
-        DirBuilder::new().mode(0o750).create(path).map_err(|source| RootfsError::path(path, source))?;
-        done.made(path.to_owned());
-    }
-    Ok(())
+/// The place is what the mount covers now, so the mount itself is reached by its path.
+fn finish(planned: &Planned, point: &Path) -> io::Result<()> {
+    planned.after.iter().try_for_each(|flags| mount("", point, "", *flags, ""))
 }

@@ -3,15 +3,14 @@
 use super::RootfsError;
 use crate::sys::mount::MsFlags;
 
-/// One page less the byte that ends the string (mount(2)).
-const MAX_DATA: usize = 4095;
-
 /// What the options of one mount mean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) flags: MsFlags,
     /// How the mount propagates, which takes a call of its own.
     pub(super) propagation: Option<MsFlags>,
+    /// Whether the source is a file, to be attached to a loop device.
+    pub(super) on_loop: bool,
     /// What is left, for the file system to read.
     pub(super) data: String,
 }
@@ -63,23 +62,25 @@ const PROPAGATION: [(&str, MsFlags); 8] = [
     ("runbindable", MsFlags::MS_UNBINDABLE.union(REC)),
 ];
 
+/// Words of containerd that no file system knows: mounts with mapped ids, and what no prefix of the type has taken.
+const UNSUPPORTED: [&str; 3] = ["uidmap=", "gidmap=", "X-containerd."];
+
 impl Options {
     /// Reads the options of a mount of type `kind`. An entry may hold several, set apart by commas.
     pub(super) fn parse(kind: &str, options: &[String]) -> Result<Options, RootfsError> {
-        let mut parsed = Options { flags: MsFlags::empty(), propagation: None, data: String::new() };
+        let mut parsed =
+            Options { flags: MsFlags::empty(), propagation: None, on_loop: false, data: String::new() };
         if kind == "bind" {
             parsed.flags |= MsFlags::MS_BIND;
         }
         for option in options.iter().flat_map(|entry| entry.split(',')).filter(|option| !option.is_empty()) {
             parsed.add(option)?;
         }
-        match parsed.data.len() {
-            0..=MAX_DATA => Ok(parsed),
-            length => Err(RootfsError::OptionsTooLong { length }),
-        }
+        Ok(parsed)
     }
 
-    /// A bind takes the flags of what it shows; to have its own it is mounted again (mount(2), MS_BIND).
+    /// A bind takes the flags of what it shows; to have its own it is mounted again (mount(2), MS_BIND). That changes
+    /// the topmost mount alone, and so do containerd and mount(8) with `rbind,ro`.
     pub(super) fn bind_remount(&self) -> Option<MsFlags> {
         let own = self.flags - MsFlags::MS_BIND - REC - MsFlags::MS_REMOUNT;
         let is_fresh_bind =
@@ -94,8 +95,12 @@ impl Options {
             self.flags -= flags;
         } else if let Some(flags) = find(&PROPAGATION, option) {
             self.propagation = Some(flags);
-        } else if option == "loop" || option.starts_with("X-containerd.") || option.contains('\0') {
+        } else if option == "loop" {
+            self.on_loop = true;
+        } else if UNSUPPORTED.iter().any(|prefix| option.starts_with(prefix)) {
             return Err(RootfsError::Unsupported { what: "mount option", value: option.to_owned() });
+        } else if option.contains('\0') {
+            return Err(RootfsError::invalid("mount option", option, "has a zero byte"));
         } else {
             let comma = if self.data.is_empty() { "" } else { "," };
             self.data.extend([comma, option]);
@@ -117,7 +122,7 @@ mod tests {
     }
 
     fn check(kind: &str, options: &[&str], flags: MsFlags, propagation: Option<MsFlags>, data: &str) {
-        let expected = Options { flags, propagation, data: data.to_owned() };
+        let expected = Options { flags, propagation, on_loop: false, data: data.to_owned() };
         assert_eq!(parse(kind, options).unwrap(), expected, "{kind} {options:?}");
     }
 
@@ -147,17 +152,39 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
-        for option in ["X-containerd.mkdir.path=/x", "loop", "a\0b"] {
-            assert!(matches!(parse("ext4", &[option]), Err(RootfsError::Unsupported { .. })), "{option}");
+    fn every_word_of_containerd_sets_or_clears_its_flag() {
+        use MsFlags as F;
+        for (set, clear, flag) in [
+            ("sync", "async", F::MS_SYNCHRONOUS),
+            ("noatime", "atime", F::MS_NOATIME),
+            ("nodev", "dev", F::MS_NODEV),
+            ("nodiratime", "diratime", F::MS_NODIRATIME),
+            ("noexec", "exec", F::MS_NOEXEC),
+            ("mand", "nomand", F::MS_MANDLOCK),
+            ("relatime", "norelatime", F::MS_RELATIME),
+            ("strictatime", "nostrictatime", F::MS_STRICTATIME),
+            ("nosuid", "suid", F::MS_NOSUID),
+            ("ro", "rw", F::MS_RDONLY),
+            ("remount", "noremount", F::MS_REMOUNT),
+        ] {
+            check("ext4", &[clear, set], flag, None, "");
+            check("ext4", &[set, clear], F::empty(), None, "");
         }
+        check("ext4", &["dirsync", "defaults"], F::MS_DIRSYNC, None, "");
     }
 
     #[test]
-    fn data_may_fill_a_page_and_no_more() {
-        assert!(parse("overlay", &[&"x".repeat(MAX_DATA)]).is_ok());
-        let too_long = parse("overlay", &[&"x".repeat(MAX_DATA), "y"]);
-        assert!(matches!(too_long, Err(RootfsError::OptionsTooLong { length }) if length == MAX_DATA + 2));
+    fn a_loop_device_is_asked_for_by_its_word() {
+        let parsed = parse("ext4", &["loop", "ro", "noload"]).unwrap();
+        assert!(parsed.on_loop && parsed.data == "noload");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for option in ["X-containerd.mkdir.path=/x", "ro,X-containerd.else", "uidmap=0:1:2", "gidmap=0:1:2"] {
+            assert!(matches!(parse("ext4", &[option]), Err(RootfsError::Unsupported { .. })), "{option}");
+        }
+        assert!(matches!(parse("ext4", &["a\0b"]), Err(RootfsError::Invalid { .. })));
     }
 
     #[test]

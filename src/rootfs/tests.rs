@@ -1,10 +1,15 @@
 //! Real mounts in a namespace of the test's own.
 
+mod disks;
+mod escapes;
+mod failures;
+mod overlays;
+
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
 
 use super::*;
-use crate::sys::mount::mounts_below;
 use crate::sys::mount::MsFlags;
 use crate::sys::testing::in_private_mounts;
 
@@ -71,9 +76,14 @@ fn a_bad_request_is_refused_before_anything_is_mounted() {
     in_bundle(|bundle| {
         let fine = entry("tmpfs", "t", "", &[]);
         for bad in [
-            entry("format/overlay", "overlay", "", &[]),
-            entry("mkdir/ext4", "x", "", &[]),
+            entry("format/tmpfs", "{{ mount 1 }}", "", &[]),
+            entry("format/format/tmpfs", "t", "", &[]),
+            entry("nfs/tmpfs", "t", "", &[]),
+            entry("mkdir/tmpfs", "t", "", &["X-containerd.mkdir.path=/x"]),
+            entry("mkdir/format/tmpfs", "t", "", &["X-containerd.mkdir.path={{ mount 0 }}/x"]),
+            entry("mkdir/tmpfs", "t", "", &["X-containerd.mkdir.else=/x"]),
             entry("tmpfs", "t", "", &["X-containerd.mkdir.path=/x"]),
+            entry("tmpfs", "t", "", &["uidmap=0:1:1"]),
             entry("tmpfs", "t", "../../etc", &[]),
             entry("tmpfs", "t", "/a/../../b", &[]),
         ] {
@@ -110,15 +120,45 @@ fn a_target_is_made_beneath_its_base_and_no_symlink_leads_out() {
     in_bundle(|bundle| {
         let assembled = now(&[entry("tmpfs", "t", "/a/b", &[])], bundle).unwrap();
         assert_eq!(mounts_below(bundle).unwrap(), [bundle.join("rootfs/a/b")]);
+        assert_eq!(fs::metadata(bundle.join("rootfs")).unwrap().mode() & 0o7777, 0o750);
+        assert_eq!(fs::metadata(bundle.join("rootfs/a")).unwrap().mode() & 0o7777, 0o755);
         assembled.unwind().unwrap();
-        fs::remove_dir(bundle.join("rootfs/a/b")).unwrap();
-        fs::remove_dir(bundle.join("rootfs/a")).unwrap();
+        assert!(!bundle.join("rootfs").exists());
 
+        fs::create_dir(bundle.join("rootfs")).unwrap();
         std::os::unix::fs::symlink(outside.path(), bundle.join("rootfs/out")).unwrap();
         let escaped = now(&[entry("tmpfs", "t", "/out/x", &[])], bundle);
-        assert!(mounts_below(outside.path()).unwrap().is_empty(), "{escaped:?}");
+        assert!(matches!(escaped, Err(RootfsError::Escape { .. })), "{escaped:?}");
         fs::remove_file(bundle.join("rootfs/out")).unwrap();
         fs::remove_dir(bundle.join("rootfs")).unwrap();
+    });
+}
+
+#[test]
+fn a_rootfs_that_was_there_is_kept() {
+    in_bundle(|bundle| {
+        let rootfs = bundle.join("rootfs");
+        fs::create_dir(&rootfs).unwrap();
+        fs::set_permissions(&rootfs, PermissionsExt::from_mode(0o711)).unwrap();
+        now(&[entry("tmpfs", "t", "", &[])], bundle).unwrap().unwind().unwrap();
+        assert_eq!(fs::metadata(&rootfs).unwrap().mode() & 0o7777, 0o711);
+        fs::remove_dir(&rootfs).unwrap();
+    });
+}
+
+#[test]
+fn a_recursive_bind_is_read_only_at_its_top_alone() {
+    let source = tempfile::tempdir().unwrap();
+    in_bundle(|bundle| {
+        let inner = source.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        mount("t", &inner, "tmpfs", MsFlags::empty(), "").unwrap();
+        let bind = entry("bind", source.path().to_str().unwrap(), "", &["rbind", "ro", "rprivate"]);
+        let assembled = now(&[bind], bundle).unwrap();
+        assert!(fs::write(bundle.join("rootfs/file"), "").is_err());
+        fs::write(bundle.join("rootfs/inner/file"), "").unwrap();
+        assembled.unwind().unwrap();
+        unmount(&inner).unwrap();
     });
 }
 

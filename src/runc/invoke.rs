@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::future::{pending, Future};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -18,6 +17,9 @@ const KILLED: Duration = Duration::from_secs(5);
 
 /// The end of stderr that goes into an error, when the log says nothing.
 const REASON_BYTES: usize = 1024;
+
+/// What goes on while the daemon stops, since the stop itself needs it.
+const TEARS_DOWN: [&str; 3] = ["resume", "kill", "delete"];
 
 /// A verb of runc and its arguments, but for the id of the container.
 pub(super) struct Invocation {
@@ -64,7 +66,7 @@ impl Container {
         // Our copies of the child's ends: as long as they are open the pipes have no end.
         drop(program);
         let exit = tokio::select! {
-            exit = self.end(child, &call, pending()) => exit?,
+            exit = self.end(child, &call) => exit?,
             never = stdout.collect() => match never {},
             never = stderr.collect() => match never {},
         };
@@ -82,10 +84,7 @@ impl Container {
         let program = self.program(&call, scratch, stdio)?;
         let (child, window) = self.runtime.reaper.spawn_with_window(&program).map_err(call.start_failed())?;
         drop(program);
-        let ended = self
-            .end(child, &call, self.runtime.stopping())
-            .await
-            .and_then(|exit| verdict(&call, exit, scratch, &[]));
+        let ended = self.end(child, &call).await.and_then(|exit| verdict(&call, exit, scratch, &[]));
         let pid = read_pid(&call, scratch);
         match (ended, pid) {
             (Ok(()), Ok(pid)) => Ok(Created { pid, window }),
@@ -110,13 +109,8 @@ impl Container {
 }
 
 impl Container {
-    /// Waits for runc to end. At its deadline, or when `stop` comes, it is killed with all it started.
-    async fn end(
-        &self,
-        mut child: Child,
-        call: &Invocation,
-        stop: impl Future<Output = ()>,
-    ) -> Result<Exit, RuncError> {
+    /// Waits for runc to end. At its deadline, or when the daemon stops, it is killed with all it started.
+    async fn end(&self, mut child: Child, call: &Invocation) -> Result<Exit, RuncError> {
         let verb = call.verb;
         let gone = |source| RuncError::Reaper { verb, source };
         let error = tokio::select! {
@@ -126,7 +120,7 @@ impl Container {
                 return child.exec.failure().map_or(Ok(exit), |error| Err(call.start_failed()(error)));
             }
             () = tokio::time::sleep(call.limit) => RuncError::Deadline { verb, limit: call.limit },
-            () = stop => RuncError::Stopping { verb },
+            () = self.runtime.stopping(), if !TEARS_DOWN.contains(&verb) => RuncError::Stopping { verb },
         };
         tracing::warn!(pid = %child.process.pid, %error, "runc is killed");
         self.runtime.reaper.kill_group(&child);

@@ -40,7 +40,7 @@ pub enum RuncError {
     /// It did not end in time and was killed.
     #[error("runc {verb} did not end within {} s", limit.as_secs())]
     Deadline { verb: &'static str, limit: Duration },
-    /// The daemon stops: nothing is created any more.
+    /// The daemon stops: only what tears down is run any more.
     #[error("runc {verb} was stopped: the guest is shutting down")]
     Stopping { verb: &'static str },
     /// It said that all went well, but what it should have left behind is not there.
@@ -113,8 +113,8 @@ impl Runtime {
         Container::new(self.clone(), id.to_owned(), options)
     }
 
-    /// Kills every runc that is creating a process, now and later: the daemon stops.
-    pub fn stop_creating(&self) {
+    /// The daemon stops: from now on every runc is killed that does not tear down.
+    pub fn stop(&self) {
         self.stopping.send_replace(true);
     }
 

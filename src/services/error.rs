@@ -90,10 +90,15 @@ fn code_of(error: &TaskError) -> Code {
 
 fn rootfs_code(error: &RootfsError) -> Code {
     match error {
-        RootfsError::NoDevice { .. } => Code::NOT_FOUND,
+        RootfsError::NoDevice { .. } | RootfsError::NoNode { .. } => Code::NOT_FOUND,
         RootfsError::Unsupported { .. } => Code::UNIMPLEMENTED,
-        RootfsError::Escape { .. } | RootfsError::OptionsTooLong { .. } => Code::INVALID_ARGUMENT,
-        RootfsError::Mount { .. } | RootfsError::Unmount { .. } | RootfsError::Path { .. } => Code::UNKNOWN,
+        RootfsError::Invalid { .. } | RootfsError::Escape { .. } | RootfsError::OptionsTooLong { .. } => {
+            Code::INVALID_ARGUMENT
+        }
+        RootfsError::Loop { .. }
+        | RootfsError::Mount { .. }
+        | RootfsError::Unmount { .. }
+        | RootfsError::Path { .. } => Code::UNKNOWN,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod console;
 pub mod inotify;
+pub mod loop_device;
 pub mod module;
 pub mod mount;
 pub mod net;

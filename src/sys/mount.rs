@@ -1,20 +1,53 @@
 //! Mounting, unmounting, the table of mounts, and paths that cannot leave a directory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{openat2, OFlag, OpenHow, ResolveFlag};
 pub use nix::mount::MsFlags;
 use nix::mount::{umount2, MntFlags};
+use nix::sys::stat::{mkdirat, Mode};
 use nix::sys::statfs::{statfs, FsType, TMPFS_MAGIC};
+use nix::unistd::fchdir;
 
 /// mount(2). An empty `source`, `kind` or `data` is handed over as none. Blocks as long as the device takes.
 pub fn mount(source: &str, target: &Path, kind: &str, flags: MsFlags, data: &str) -> io::Result<()> {
     Ok(nix::mount::mount(given(source), target, given(kind), flags, given(data))?)
+}
+
+/// As [`mount()`], with the names in `data` that are relative followed from `dir`.
+///
+/// It runs on a thread of its own, which alone gets the working directory: all threads of a process share one.
+pub fn mount_from(
+    dir: &Place,
+    source: &str,
+    target: &Path,
+    kind: &str,
+    flags: MsFlags,
+    data: &str,
+) -> io::Result<()> {
+    let thread = || {
+        unshare_working_directory()?;
+        fchdir(dir.0.as_fd())?;
+        mount(source, target, kind, flags, data)
+    };
+    let ended = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mount".to_owned()).spawn_scoped(scope, thread)?;
+        Ok(thread.join())
+    });
+    ended.and_then(|joined| joined.unwrap_or_else(|_| Err(io::Error::other("the mounting thread panicked"))))
+}
+
+fn unshare_working_directory() -> io::Result<()> {
+    // SAFETY: it takes no memory of ours and changes nothing but what this thread shares with the others.
+    Errno::result(unsafe { libc::unshare(libc::CLONE_FS) })?;
+    Ok(())
 }
 
 fn given(text: &str) -> Option<&str> {
@@ -93,24 +126,51 @@ pub fn is_memory_backed(path: &Path) -> io::Result<bool> {
 pub struct Place(OwnedFd);
 
 impl Place {
-    /// Opens `path` as seen by a process whose root is `root`: neither `..` nor a symlink leads out of it.
-    pub fn beneath(root: &Path, path: &Path) -> io::Result<Place> {
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        let root = nix::fcntl::open(root, flags | OFlag::O_DIRECTORY, nix::sys::stat::Mode::empty())?;
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-        Ok(Place(openat2(root.as_fd(), path, how)?))
+    /// Opens `path`, following what symlinks there are.
+    pub fn open(path: &Path) -> io::Result<Place> {
+        Ok(Place(nix::fcntl::open(path, PLACE, Mode::empty())?))
     }
 
-    /// The path it has now, for the unmount and for people.
-    pub fn path(&self) -> io::Result<PathBuf> {
-        std::fs::read_link(self.handle())
+    /// Opens `path` as seen from here. Neither `..` nor an absolute path leads out, and no symlink is followed at
+    /// all: see [`leads_out`] for the error then.
+    /// An empty path is here.
+    pub fn beneath(&self, path: &Path) -> io::Result<Place> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        Ok(Place(self.open_beneath(path, PLACE)?))
+    }
+
+    /// Makes the directory `name` here, for its owner alone.
+    pub fn make_dir(&self, name: &OsStr) -> io::Result<()> {
+        Ok(mkdirat(self.0.as_fd(), name, Mode::S_IRWXU)?)
+    }
+
+    /// Gives this directory a mode, whatever the umask, and an owner if there is one to give.
+    pub fn adorn(&self, mode: u32, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        let readable = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let directory = File::from(self.open_beneath(Path::new("."), readable)?);
+        // A change of owner clears set-id bits (chown(2)), so the mode comes last.
+        std::os::unix::fs::fchown(&directory, uid, gid)?;
+        directory.set_permissions(Permissions::from_mode(mode))
     }
 
     /// A path by which the kernel finds exactly this place. Valid while `self` lives, and only in this process.
     pub fn handle(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
     }
+
+    fn open_beneath(&self, path: &Path, flags: OFlag) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS;
+        Ok(openat2(self.0.as_fd(), path, OpenHow::new().flags(flags).resolve(resolve))?)
+    }
+}
+
+/// A name for a file, not the right to read it (open(2), O_PATH).
+const PLACE: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC);
+
+/// Whether this error of [`Place::beneath`] says that the path runs through a symlink or out of the place
+/// (openat2(2), ELOOP and EXDEV).
+pub fn leads_out(error: &io::Error) -> bool {
+    [libc::ELOOP, libc::EXDEV].map(Some).contains(&error.raw_os_error())
 }
 
 #[cfg(test)]
@@ -135,16 +195,36 @@ broken
     }
 
     #[test]
-    fn a_place_beneath_a_root_is_never_outside_of_it() {
+    fn a_place_beneath_another_is_never_outside_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("root");
-        std::fs::create_dir_all(root.join("etc")).unwrap();
+        std::fs::create_dir_all(root.join("etc/inner")).unwrap();
         std::os::unix::fs::symlink("/etc", root.join("absolute")).unwrap();
         std::os::unix::fs::symlink("../../../../etc", root.join("relative")).unwrap();
-        for path in ["etc", "/etc", "absolute", "relative", "../../etc", "/../etc"] {
-            let place = Place::beneath(&root, Path::new(path)).unwrap();
-            assert_eq!(place.path().unwrap(), root.join("etc"), "{path}");
+        std::os::unix::fs::symlink("etc", root.join("inside")).unwrap();
+        let root = Place::open(&root).unwrap();
+        for path in ["etc", "etc/inner", "etc/../etc", ".", ""] {
+            assert!(root.beneath(Path::new(path)).is_ok(), "{path}");
         }
-        assert!(Place::beneath(&root, Path::new("missing")).is_err());
+        for path in
+            ["/etc", "absolute", "relative", "inside", "inside/inner", "..", "../root", "etc/../../root"]
+        {
+            let refused = root.beneath(Path::new(path)).err().unwrap();
+            assert!(leads_out(&refused), "{path}: {refused}");
+        }
+        let missing = root.beneath(Path::new("missing")).err().unwrap();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_entered_is_an_error_and_moves_no_other_thread() {
+        let before = std::env::current_dir().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let place = Place::open(file.path()).unwrap();
+        let refused =
+            mount_from(&place, "t", Path::new("/missing"), "tmpfs", MsFlags::empty(), "").unwrap_err();
+        let expected = if nix::unistd::geteuid().is_root() { libc::ENOTDIR } else { libc::EPERM };
+        assert!([libc::ENOTDIR, expected].map(Some).contains(&refused.raw_os_error()), "{refused}");
+        assert_eq!(std::env::current_dir().unwrap(), before);
     }
 }

@@ -93,7 +93,7 @@ impl Tasks {
     /// Kills and removes every container: the end of the daemon. Takes no longer than twice `limit`.
     pub async fn stop_all(&self, limit: Duration) {
         self.close();
-        self.parts().runtime.stop_creating();
+        self.parts().runtime.stop();
         if tokio::time::timeout(limit, self.stop_each()).await.is_err() {
             tracing::warn!("containers were not stopped in time");
         }

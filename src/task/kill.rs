@@ -34,7 +34,7 @@ pub(super) async fn kill_init(container: &Container) -> Result<(), TaskError> {
     let init = &ProcessId::Init;
     container.signal(init, Signal::KILL)?;
     // On cgroup v1 a frozen process dies only when it is thawed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
-    if container.cgroup.is_none() && container.with(init, |entry| entry.state.is_frozen())? {
+    if container.cgroup.is_none() && container.with(init, |entry| entry.state.is_paused())? {
         thaw(container).await;
     }
     Ok(())

@@ -112,9 +112,14 @@ impl State {
         }
     }
 
-    /// Whether the container of an init in this state is frozen, or about to be or to be no more.
+    /// Whether the container of an init in this state is frozen, or about to be.
     pub fn is_frozen(self) -> bool {
         matches!(self, State::Pausing | State::Paused | State::Resuming)
+    }
+
+    /// Whether the container of an init in this state is frozen.
+    pub fn is_paused(self) -> bool {
+        matches!(self, State::Paused | State::Resuming)
     }
 
     /// Whether the container of an init in this state may get other limits.

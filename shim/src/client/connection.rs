@@ -37,7 +37,7 @@ impl Client {
     /// # Errors
     /// `Connect`, as [`Endpoint::connect`].
     pub async fn connect(endpoint: &Endpoint) -> Result<Client, ClientError> {
-        Ok(Client::on(endpoint.connect().await.map_err(ClientError::Connect)?))
+        Ok(Client::over(endpoint.connect().await.map_err(ClientError::Connect)?))
     }
 
     /// Connects and pings, again and again, until the guest answers or `within` has passed.
@@ -50,7 +50,7 @@ impl Client {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let last = match Self::connect_and_ping(endpoint, left).await {
-                Ok(stream) => return Ok(Client::on(stream)),
+                Ok(stream) => return Ok(Client::over(stream)),
                 Err(error) => error,
             };
             if Instant::now() + pause >= deadline {
@@ -72,7 +72,8 @@ impl Client {
         Ok(stream)
     }
 
-    fn on(stream: UnixStream) -> Client {
+    /// Speaks over a connection that the caller made. It is not pinged.
+    pub fn over(stream: UnixStream) -> Client {
         Client { rpc: ttrpc::asynchronous::Client::new(Socket::new(stream)) }
     }
 

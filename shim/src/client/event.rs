@@ -14,13 +14,56 @@ use super::ClientError;
 /// What happened to a container or to one of its processes. An `id` that equals the container's means its init.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Create { container_id: String, bundle: String, pid: u32 },
-    Start { container_id: String, pid: u32 },
-    ExecAdded { container_id: String, exec_id: String },
-    ExecStarted { container_id: String, exec_id: String, pid: u32 },
-    Exit { container_id: String, id: String, pid: u32, status: u32, exited_at: SystemTime },
-    Delete { container_id: String, id: String, pid: u32, status: u32, exited_at: SystemTime },
-    Other { topic: String },
+    Create {
+        container_id: String,
+        bundle: String,
+        pid: u32,
+    },
+    Start {
+        container_id: String,
+        pid: u32,
+    },
+    ExecAdded {
+        container_id: String,
+        exec_id: String,
+    },
+    ExecStarted {
+        container_id: String,
+        exec_id: String,
+        pid: u32,
+    },
+    Exit {
+        container_id: String,
+        id: String,
+        pid: u32,
+        status: u32,
+        exited_at: SystemTime,
+    },
+    Delete {
+        container_id: String,
+        id: String,
+        pid: u32,
+        status: u32,
+        exited_at: SystemTime,
+    },
+    /// The kernel killed one of its processes because its memory was used up.
+    Oom {
+        container_id: String,
+    },
+    Paused {
+        container_id: String,
+    },
+    Resumed {
+        container_id: String,
+    },
+    /// `checkpoint` is the folder with the image, in the guest.
+    Checkpointed {
+        container_id: String,
+        checkpoint: String,
+    },
+    Other {
+        topic: String,
+    },
 }
 
 /// An event as it arrived, with what its envelope says.
@@ -104,6 +147,29 @@ fn payload(topic: &str, value: &[u8]) -> protobuf::Result<Event> {
                 Message::parse_from_bytes(value)?;
             Event::Delete { container_id, id, pid, status: exit_status, exited_at: time(&exited_at) }
         }
+        other => return payload_of_container(other, value),
+    })
+}
+
+/// The events that concern a container as a whole, apart from its life.
+fn payload_of_container(topic: &str, value: &[u8]) -> protobuf::Result<Event> {
+    Ok(match topic {
+        topics::TASK_OOM_EVENT_TOPIC => {
+            let task::TaskOOM { container_id, .. } = Message::parse_from_bytes(value)?;
+            Event::Oom { container_id }
+        }
+        topics::TASK_PAUSED_EVENT_TOPIC => {
+            let task::TaskPaused { container_id, .. } = Message::parse_from_bytes(value)?;
+            Event::Paused { container_id }
+        }
+        topics::TASK_RESUMED_EVENT_TOPIC => {
+            let task::TaskResumed { container_id, .. } = Message::parse_from_bytes(value)?;
+            Event::Resumed { container_id }
+        }
+        topics::TASK_CHECKPOINTED_EVENT_TOPIC => {
+            let task::TaskCheckpointed { container_id, checkpoint, .. } = Message::parse_from_bytes(value)?;
+            Event::Checkpointed { container_id, checkpoint }
+        }
         other => Event::Other { topic: other.to_string() },
     })
 }
@@ -139,7 +205,18 @@ mod tests {
 
     #[test]
     fn an_unknown_topic_is_kept_by_its_name() {
-        assert_eq!(payload("/tasks/oom", b"").unwrap(), Event::Other { topic: "/tasks/oom".into() });
+        assert_eq!(payload("/images/create", b"").unwrap(), Event::Other { topic: "/images/create".into() });
+    }
+
+    #[test]
+    fn a_checkpoint_is_decoded_with_its_folder() {
+        let event = task::TaskCheckpointed {
+            container_id: "c".into(),
+            checkpoint: "/i".into(),
+            ..Default::default()
+        };
+        let decoded = payload("/tasks/checkpointed", &event.write_to_bytes().unwrap()).unwrap();
+        assert_eq!(decoded, Event::Checkpointed { container_id: "c".into(), checkpoint: "/i".into() });
     }
 
     #[test]

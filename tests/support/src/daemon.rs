@@ -105,12 +105,19 @@ impl Daemon {
 
     /// The command lines of the scripted runc's calls of this verb for this container.
     pub fn calls(&self, verb: &str, id: &str) -> Vec<Vec<String>> {
+        let calls = self.invocations().into_iter().filter(|call| call["verb"] == verb && call["id"] == id);
+        calls.map(|call| words(&call["argv"])).collect()
+    }
+
+    /// The verbs of all of its calls for this container, in order.
+    pub fn verbs(&self, id: &str) -> Vec<String> {
+        let calls = self.invocations().into_iter().filter(|call| call["id"] == id);
+        calls.map(|call| call["verb"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    fn invocations(&self) -> Vec<Value> {
         let log = fs::read_to_string(self.runc_dir().join("invocations.log")).unwrap_or_default();
-        let calls = log.lines().map(|line| serde_json::from_str(line).expect("a line of the record is JSON"));
-        calls
-            .filter(|call: &Value| call["verb"] == verb && call["id"] == id)
-            .map(|call| words(&call["argv"]))
-            .collect()
+        log.lines().map(|line| serde_json::from_str(line).expect("a line of the record is JSON")).collect()
     }
 
     /// Waits until the scripted runc was called so.

@@ -1,16 +1,26 @@
 //! The events of a daemon, collected in the order they came, in a form that reads well in a failed assertion.
 
+use std::net::Shutdown;
+use std::os::unix::net;
+
+use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use vminit_shim::client::{Client, Event, Guest};
+use vminit_shim::client::{Client, Endpoint, Event, EventStream, Guest, Received};
 
 use crate::LIMIT;
 
 /// A subscription that keeps what it got. Dropping it closes its connection.
 pub struct EventLog {
-    seen: watch::Receiver<Vec<Event>>,
+    seen: watch::Receiver<Vec<Received>>,
     reader: JoinHandle<()>,
+}
+
+/// A subscription that can be ended without losing what is on its way.
+pub struct Subscriber {
+    log: EventLog,
+    socket: net::UnixStream,
 }
 
 impl EventLog {
@@ -18,11 +28,14 @@ impl EventLog {
     pub async fn subscribe(guest: &Guest) -> Self {
         // With a ping: the daemon has accepted the connection then, and its descriptors may be counted.
         let client = Client::connect_until(&guest.rpc, LIMIT).await.expect("connect for events");
-        let mut stream = client.events().await.expect("subscribe to events");
+        Self::of_stream(client.events().await.expect("subscribe to events"))
+    }
+
+    fn of_stream(mut stream: EventStream) -> Self {
         let (sender, seen) = watch::channel(Vec::new());
         let reader = tokio::spawn(async move {
             // An error is the end of the daemon or of the subscription; what came until then stands.
-            while let Ok(Some(event)) = stream.next().await {
+            while let Ok(Some(event)) = stream.receive().await {
                 sender.send_modify(|all| all.push(event));
             }
         });
@@ -30,16 +43,16 @@ impl EventLog {
     }
 
     /// What happened to one container, in order: `create`, `start`, `exec-added E`, `exec-started E`, `exit E 0`,
-    /// `exit 7`, `delete`.
+    /// `exit 7`, `paused`, `resumed`, `checkpointed`, `oom`, `delete`.
     pub fn of(&self, container: &str) -> Vec<String> {
-        self.seen.borrow().iter().filter_map(|event| line(event, container)).collect()
+        self.seen.borrow().iter().filter_map(|received| line(&received.event, container)).collect()
     }
 
     /// Waits until this happened to the container; what [`of`](Self::of) says then.
     pub async fn until(&self, container: &str, wanted: &str) -> Vec<String> {
         let mut seen = self.seen.clone();
-        let happened = |all: &Vec<Event>| {
-            all.iter().filter_map(|event| line(event, container)).any(|line| line == wanted)
+        let happened = |all: &Vec<Received>| {
+            all.iter().filter_map(|received| line(&received.event, container)).any(|line| line == wanted)
         };
         let waited = timeout(LIMIT, seen.wait_for(happened)).await;
         assert!(
@@ -54,6 +67,32 @@ impl EventLog {
 impl Drop for EventLog {
     fn drop(&mut self) {
         self.reader.abort();
+    }
+}
+
+impl Subscriber {
+    /// Subscribes over a Unix socket.
+    pub async fn subscribe(rpc: &Endpoint) -> Self {
+        let Endpoint::Unix(path) = rpc else { panic!("{rpc:?} is no Unix socket") };
+        let stream = UnixStream::connect(path).await.expect("connect for events");
+        let stream = stream.into_std().expect("a std socket");
+        let socket = stream.try_clone().expect("share the socket");
+        let client = Client::over(UnixStream::from_std(stream).expect("a tokio socket"));
+        let log = EventLog::of_stream(client.events().await.expect("subscribe to events"));
+        Self { log, socket }
+    }
+
+    /// Waits until this happened to the container.
+    pub async fn until(&self, container: &str, wanted: &str) {
+        self.log.until(container, wanted).await;
+    }
+
+    /// Ends the subscription from this side and takes what the daemon had written to it by then.
+    pub async fn hang_up(mut self) -> Vec<Received> {
+        self.socket.shutdown(Shutdown::Write).expect("half-close");
+        timeout(LIMIT, &mut self.log.reader).await.expect("the daemon closes too").expect("join");
+        let all = self.log.seen.borrow().clone();
+        all
     }
 }
 
@@ -72,6 +111,10 @@ fn line(event: &Event, container: &str) -> Option<String> {
             (container_id, "delete".to_owned())
         }
         Event::Delete { container_id, id, .. } => (container_id, format!("delete {id}")),
+        Event::Oom { container_id } => (container_id, "oom".to_owned()),
+        Event::Paused { container_id } => (container_id, "paused".to_owned()),
+        Event::Resumed { container_id } => (container_id, "resumed".to_owned()),
+        Event::Checkpointed { container_id, .. } => (container_id, "checkpointed".to_owned()),
         Event::Other { .. } => return None,
     };
     (owner == container).then_some(line)

@@ -12,11 +12,12 @@ pub mod calls;
 pub mod daemon;
 pub mod events;
 pub mod leaks;
+pub mod order;
 pub mod poll;
 pub mod rootfs;
 
 pub use daemon::Daemon;
-pub use events::EventLog;
+pub use events::{EventLog, Subscriber};
 pub use poll::{poll_until, LIMIT};
 
 use vminit_shim::api::ttrpc::Code;

@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::Pid;
 use serde_json::{json, Value};
@@ -139,4 +140,58 @@ fn a_mistake_in_the_script_is_an_error() {
     let failed = caller.create("c", &["forever"]);
     assert!(String::from_utf8_lossy(&failed.stderr).contains("dei_signal"));
     assert_eq!(waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)).err(), Some(Errno::ECHILD));
+}
+
+#[test]
+fn a_paused_container_takes_no_exec_and_no_delete_and_dies_of_sigkill_alone() {
+    let caller = Caller::new();
+    assert!(caller.create("c", &["forever"]).status.success());
+    assert!(caller.runc(&["start", "c"]).status.success());
+    assert!(caller.runc(&["pause", "c"]).status.success());
+    assert_eq!(refusal(&caller.runc(&["pause", "c"])), "container not running");
+    let state: Value = serde_json::from_slice(&caller.runc(&["state", "c"]).stdout).expect("JSON");
+    assert_eq!(state["status"], "paused");
+    let exec = caller.runc(&["exec", "--detach", "--process", "/nowhere", "--pid-file", "/nowhere", "c"]);
+    assert!(refusal(&exec).starts_with("cannot exec in a paused container"));
+    assert!(caller.runc(&["kill", "c", "15"]).status.success());
+    assert_eq!(waitpid(caller.pid(), Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive));
+    nix::sys::signal::kill(caller.pid(), Signal::SIGKILL).expect("kill past runc");
+    assert_eq!(
+        waitpid(caller.pid(), None),
+        Ok(WaitStatus::Signaled(caller.pid(), Signal::SIGKILL, false)),
+        "a stopped process takes no other signal"
+    );
+    assert_eq!(
+        refusal(&caller.runc(&["delete", "c"])),
+        "cannot delete container c that is not stopped: paused"
+    );
+    assert!(caller.runc(&["resume", "c"]).status.success());
+    assert_eq!(refusal(&caller.runc(&["resume", "c"])), "container not paused");
+    assert!(caller.runc(&["delete", "c"]).status.success());
+}
+
+#[test]
+fn an_update_is_kept_and_a_checkpoint_ends_the_container() {
+    let caller = Caller::new();
+    assert!(caller.create("c", &["forever"]).status.success());
+    let resources = json!({"pids": {"limit": 7}});
+    fs::write(caller.path("resources.json"), resources.to_string()).expect("write");
+    let file = caller.path("resources.json").display().to_string();
+    assert!(caller.runc(&["update", "--resources", &file, "c"]).status.success());
+    let kept = fs::read_to_string(caller.path("runc/c/resources.json")).expect("read");
+    assert_eq!(serde_json::from_str::<Value>(&kept).expect("JSON"), resources);
+
+    let image = caller.path("image").display().to_string();
+    let early = caller.runc(&["checkpoint", "--image-path", &image, "c"]);
+    assert_eq!(refusal(&early), "Container cannot be checkpointed in created state");
+    assert!(caller.runc(&["start", "c"]).status.success());
+    assert!(caller.runc(&["checkpoint", "--image-path", &image, "c"]).status.success());
+    assert!(caller.path("image").is_dir());
+    assert_eq!(waitpid(caller.pid(), None), Ok(WaitStatus::Signaled(caller.pid(), Signal::SIGKILL, false)));
+}
+
+/// What runc said as it refused.
+fn refusal(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).trim().to_owned()
 }

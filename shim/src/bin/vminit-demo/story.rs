@@ -241,6 +241,10 @@ fn name(event: &Event) -> String {
         Event::ExecStarted { container_id, exec_id, .. } => format!("exec-started {container_id}/{exec_id}"),
         Event::Exit { container_id, id, status, .. } => format!("exit {container_id}/{id} status {status}"),
         Event::Delete { container_id, status, .. } => format!("delete {container_id} status {status}"),
+        Event::Oom { container_id } => format!("oom {container_id}"),
+        Event::Paused { container_id } => format!("paused {container_id}"),
+        Event::Resumed { container_id } => format!("resumed {container_id}"),
+        Event::Checkpointed { container_id, .. } => format!("checkpointed {container_id}"),
         Event::Other { topic } => topic.clone(),
     }
 }

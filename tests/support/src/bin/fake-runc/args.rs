@@ -8,8 +8,20 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 /// Options that take the next argument as their value when none is attached with `=`.
-const VALUED: [&str; 8] =
-    ["root", "log", "log-format", "bundle", "pid-file", "console-socket", "process", "format"];
+const VALUED: [&str; 12] = [
+    "root",
+    "log",
+    "log-format",
+    "bundle",
+    "pid-file",
+    "console-socket",
+    "process",
+    "format",
+    "resources",
+    "image-path",
+    "work-path",
+    "parent-path",
+];
 
 /// One call of runc, taken apart.
 pub struct Invocation {
@@ -44,8 +56,7 @@ impl Invocation {
         }
         let mut words = words.into_iter();
         let verb = words.next().ok_or("no verb")?;
-        // `update --resources - ID`, in two words, is accepted as well.
-        let id = words.find(|word| word != "-").ok_or(format!("{verb} needs a container id"))?;
+        let id = words.next().ok_or(format!("{verb} needs a container id"))?;
         Ok(Self { verb, id, options, rest: words.collect() })
     }
 

@@ -14,6 +14,9 @@ use serde_json::{json, Value};
 /// How often a condition is looked at again; nothing can be awaited across these processes.
 const POLL: Duration = Duration::from_millis(2);
 
+/// The file that says that a container is paused.
+const PAUSED: &str = "paused";
+
 /// How long a process may take to do what it always does.
 pub const PROMPT: Duration = Duration::from_secs(10);
 
@@ -165,13 +168,39 @@ impl Container {
         Ok(opened)
     }
 
-    /// `created`, `running` or `stopped`, as `runc state` says.
+    /// `created`, `running`, `paused` or `stopped`, as `runc state` says. As with runc, which asks the freezer first,
+    /// a paused container stays paused when its init is killed.
     pub fn status(&self) -> Result<&'static str, String> {
+        if self.dir.join(PAUSED).exists() {
+            return Ok("paused");
+        }
         Ok(match (self.init()?.alive(), self.dir.join("started").exists()) {
             (false, _) => "stopped",
             (true, false) => "created",
             (true, true) => "running",
         })
+    }
+
+    /// Stops every process. Like the freezer of cgroup v2, and unlike that of v1, it lets SIGKILL through.
+    pub fn freeze(&self) -> Result<(), String> {
+        for process in self.living()? {
+            process.signal(Signal::SIGSTOP);
+        }
+        self.write(PAUSED, &json!(true))
+    }
+
+    /// Lets every process go on.
+    pub fn thaw(&self) -> Result<(), String> {
+        fs::remove_file(self.dir.join(PAUSED)).map_err(|e| format!("thaw: {e}"))?;
+        for process in self.living()? {
+            process.signal(Signal::SIGCONT);
+        }
+        Ok(())
+    }
+
+    /// Keeps the resources of the last update, for a test to read.
+    pub fn save_resources(&self, resources: &Value) -> Result<(), String> {
+        self.write("resources.json", resources)
     }
 
     fn write(&self, name: &str, value: &Value) -> Result<(), String> {

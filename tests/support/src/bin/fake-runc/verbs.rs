@@ -22,7 +22,9 @@ pub fn run(call: &Invocation, behaviour: &Behaviour) -> Result<(), String> {
         "delete" => delete(call),
         "state" => state(call),
         "ps" => ps(call),
-        "pause" | "resume" => open(call).map(drop),
+        "pause" => pause(call),
+        "resume" => resume(call),
+        "checkpoint" => checkpoint(call),
         "update" => update(call),
         other => Err(format!("No help topic for '{other}'")),
     }
@@ -51,8 +53,12 @@ fn create(call: &Invocation, behaviour: &Behaviour) -> Result<(), String> {
 
 fn exec(call: &Invocation, behaviour: &Behaviour) -> Result<(), String> {
     let container = open(call)?;
-    if container.status()? == "stopped" {
-        return Err("cannot exec in a stopped container".to_owned());
+    match container.status()? {
+        "stopped" => return Err("cannot exec in a stopped container".to_owned()),
+        "paused" => {
+            return Err("cannot exec in a paused container (use --ignore-paused to override)".to_owned())
+        }
+        _ => {}
     }
     let program = program_of(&read_json(Path::new(call.required("process")?))?)?;
     let process = program::spawn(None, &program, parent(behaviour))?;
@@ -110,11 +116,47 @@ fn kill(call: &Invocation) -> Result<(), String> {
         }
         return Ok(());
     }
-    if container.init()?.signal(signal) {
-        Ok(())
-    } else {
-        Err("container not running".to_owned())
+    if !container.init()?.signal(signal) {
+        return Err("container not running".to_owned());
     }
+    // runc thaws for this signal, without which cgroup v1 would not let it through.
+    match container.status()? {
+        "paused" if signal == Signal::SIGKILL => container.thaw(),
+        _ => Ok(()),
+    }
+}
+
+fn pause(call: &Invocation) -> Result<(), String> {
+    let container = open(call)?;
+    match container.status()? {
+        "created" | "running" => container.freeze(),
+        _ => Err("container not running".to_owned()),
+    }
+}
+
+fn resume(call: &Invocation) -> Result<(), String> {
+    let container = open(call)?;
+    match container.status()? {
+        "paused" => container.thaw(),
+        _ => Err("container not paused".to_owned()),
+    }
+}
+
+/// Makes the folder of the image, with nothing in it to restore from; ends the container unless it is to run on.
+fn checkpoint(call: &Invocation) -> Result<(), String> {
+    let container = open(call)?;
+    let status = container.status()?;
+    if status == "created" || status == "stopped" {
+        return Err(format!("Container cannot be checkpointed in {status} state"));
+    }
+    let image = call.required("image-path")?;
+    fs::create_dir_all(image).map_err(|e| format!("make {image}: {e}"))?;
+    if call.option("leave-running").is_none() {
+        for process in container.living()? {
+            process.signal(Signal::SIGKILL);
+        }
+    }
+    Ok(())
 }
 
 fn delete(call: &Invocation) -> Result<(), String> {
@@ -126,8 +168,8 @@ fn delete(call: &Invocation) -> Result<(), String> {
         Err(text) => return Err(text),
     };
     let status = container.status()?;
-    // runc kills a container that was only created by itself, and refuses a running one.
-    if status == "running" && !force {
+    // runc kills a container that was only created by itself, and refuses one that runs or is paused.
+    if !force && (status == "running" || status == "paused") {
         return Err(format!("cannot delete container {} that is not stopped: {status}", call.id));
     }
     let living = container.living()?;
@@ -165,9 +207,17 @@ fn ps(call: &Invocation) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads the resources to the end, as runc does, and keeps none of them.
+/// Reads the resources to the end, as runc does, and keeps them.
 fn update(call: &Invocation) -> Result<(), String> {
-    open(call)?;
-    let text = io::read_to_string(io::stdin()).map_err(|e| format!("read the resources: {e}"))?;
-    serde_json::from_str::<Value>(&text).map(drop).map_err(|e| format!("parse the resources: {e}"))
+    let container = open(call)?;
+    let text = match call.required("resources")? {
+        "-" => io::read_to_string(io::stdin()),
+        path => fs::read_to_string(path),
+    };
+    let text = text.map_err(|e| format!("read the resources: {e}"))?;
+    let resources: Value = serde_json::from_str(&text).map_err(|e| format!("parse the resources: {e}"))?;
+    if container.status()? == "stopped" {
+        return Err("container not running".to_owned());
+    }
+    container.save_resources(&resources)
 }

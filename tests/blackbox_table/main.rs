@@ -1,0 +1,138 @@
+//! Every method of the Task service in every state: its answer, what it publishes, what it asks of runc, and the state
+//! it leaves. The same table holds for the fake runc and, where the state can be reached, for the real one.
+
+mod call;
+mod rig;
+mod row;
+mod table;
+
+use std::path::Path;
+
+use vminit_shim::api::ttrpc::Code;
+use vminit_shim::client::INIT;
+
+use call::{Answer, Method};
+use rig::Rig;
+use row::{Init, Row, Who};
+
+/// One of each method, for what holds of all of them.
+const METHODS: [Method; 16] = [
+    Method::Create,
+    Method::Start,
+    Method::Exec,
+    Method::Kill(9),
+    Method::KillAll(9),
+    Method::Delete,
+    Method::State,
+    Method::Wait,
+    Method::Pause,
+    Method::Resume,
+    Method::Update(table::LIMIT),
+    Method::Checkpoint,
+    Method::Stats,
+    Method::Pids,
+    Method::Connect,
+    Method::Shutdown,
+];
+
+async fn holds_on_fake_runc(rows: &[Row]) {
+    let rig = Rig::on_fake_runc().await;
+    check_all(&rig, rows.iter()).await;
+    rig.daemon.stop().await;
+}
+
+async fn holds_on_real_runc(tables: &[&[Row]]) {
+    let Some(rig) = Rig::on_real_runc().await else { return };
+    check_all(&rig, tables.iter().copied().flatten().filter(|row| is_feasible(row))).await;
+    rig.daemon.stop().await;
+}
+
+async fn check_all(rig: &Rig, rows: impl Iterator<Item = &Row>) {
+    for (number, row) in rows.enumerate() {
+        rig.check(&format!("c{number}"), row).await;
+    }
+}
+
+/// Whether the real runc gets there: nothing holds it up in a pause, and the freezer of cgroup v1 holds back SIGKILL
+/// from an exec.
+fn is_feasible(row: &Row) -> bool {
+    let frozen_exec_dies =
+        row.method == Method::Kill(9) && (row.init, row.who) == (Init::Paused, Who::Running);
+    row.init != Init::Pausing && !frozen_exec_dies
+}
+
+macro_rules! on_fake_runc {
+    ($($name:ident: $table:ident;)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            holds_on_fake_runc(table::$table).await;
+        })*
+    };
+}
+
+on_fake_runc! {
+    create_in_every_state: CREATE;
+    start_in_every_state: START;
+    exec_in_every_state: EXEC;
+    kill_in_every_state: KILL;
+    delete_in_every_state: DELETE;
+    state_in_every_state: STATE;
+    wait_in_every_state: WAIT;
+    pause_and_resume_in_every_state: PAUSE_AND_RESUME;
+    update_in_every_state: UPDATE;
+    pids_in_every_state: PIDS;
+    connect_and_shutdown_in_every_state: CONNECT_AND_SHUTDOWN;
+}
+
+#[tokio::test]
+async fn checkpoint_in_every_state_without_criu() {
+    if criu_is_there() {
+        return eprintln!("skipped: this machine has criu");
+    }
+    holds_on_fake_runc(table::CHECKPOINT).await;
+}
+
+#[tokio::test]
+async fn stats_in_every_state_on_cgroup_v1() {
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        return eprintln!("skipped: this machine has cgroup v2");
+    }
+    holds_on_fake_runc(table::STATS).await;
+}
+
+fn criu_is_there() -> bool {
+    ["/usr/sbin/criu", "/usr/bin/criu", "/sbin/criu", "/usr/local/sbin/criu"]
+        .iter()
+        .any(|p| Path::new(p).exists())
+}
+
+// ---- what holds of all methods
+
+#[tokio::test]
+async fn malformed_ids_are_refused_by_every_method() {
+    let rig = Rig::on_fake_runc().await;
+    for method in METHODS {
+        for id in ["../x", "a/b", "a b"] {
+            let answer = method.call(&rig, id, INIT).await;
+            assert_eq!(answer, Answer::Refused(Code::INVALID_ARGUMENT), "{method:?} of {id:?}");
+        }
+    }
+    rig.daemon.stop().await;
+}
+
+// ---- the real runc
+
+#[tokio::test]
+async fn lives_begin_and_end_so_with_the_real_runc() {
+    holds_on_real_runc(&[table::CREATE, table::START, table::EXEC, table::DELETE]).await;
+}
+
+#[tokio::test]
+async fn signals_and_waiters_fare_so_with_the_real_runc() {
+    holds_on_real_runc(&[table::KILL, table::STATE, table::WAIT, table::PIDS]).await;
+}
+
+#[tokio::test]
+async fn pauses_and_updates_go_so_with_the_real_runc() {
+    holds_on_real_runc(&[table::PAUSE_AND_RESUME, table::UPDATE, table::CONNECT_AND_SHUTDOWN]).await;
+}
