@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 pub use envelope::timestamp;
+#[cfg(test)]
+pub use exchange::Subscription;
 pub use exchange::{CutOff, Exchange};
 
 /// A file system that was assembled for a container, as its Create named it.

@@ -60,6 +60,14 @@ pub struct Process {
     pidfd: Option<OwnedFd>,
 }
 
+#[cfg(test)]
+impl Process {
+    /// One that is told of, and not there.
+    pub fn without_pidfd(pid: Pid) -> Process {
+        Process { pid, pidfd: None }
+    }
+}
+
 impl Process {
     /// Sends a signal; `ESRCH` if the process has been reaped. Does not block.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
@@ -118,6 +126,12 @@ impl Reaper {
             let _ = fatal_tx.send(reason);
         })?;
         Ok((reaper, fatal))
+    }
+
+    /// One that waits for nobody, for tests in which nothing is started.
+    #[cfg(test)]
+    pub fn without_thread() -> Reaper {
+        Reaper(Arc::new(Shared { ledger: Lock::new(Ledger::new()), forked: Condvar::new() }))
     }
 
     /// Starts a program. Returns when it has been forked, not when it has been loaded.

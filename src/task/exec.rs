@@ -105,7 +105,7 @@ fn refuse_execs(container: &Container, init: State) -> Result<(), TaskError> {
 }
 
 /// Counts the exec in at the gate of its init: from here on the init's exit waits for it.
-fn begin(container: &Container, exec: &ExecId) -> Result<ExecPlan, TaskError> {
+pub(super) fn begin(container: &Container, exec: &ExecId) -> Result<ExecPlan, TaskError> {
     let who = ProcessId::Exec(exec.clone());
     let mut processes = container.processes();
     let init = processes.init.state;
@@ -118,7 +118,7 @@ fn begin(container: &Container, exec: &ExecId) -> Result<ExecPlan, TaskError> {
     Ok(plan)
 }
 
-fn started(container: &Container, exec: &ExecId, process: Process, relays: Relays) -> u32 {
+pub(super) fn started(container: &Container, exec: &ExecId, process: Process, relays: Relays) -> u32 {
     let who = ProcessId::Exec(exec.clone());
     let pid = process.pid.as_u32();
     let mut processes = container.processes();
@@ -136,7 +136,7 @@ fn started(container: &Container, exec: &ExecId, process: Process, relays: Relay
 }
 
 /// It stays as it was added, can only be deleted, and holds back nothing any more.
-fn failed(container: &Container, exec: &ExecId) {
+pub(super) fn failed(container: &Container, exec: &ExecId) {
     let who = ProcessId::Exec(exec.clone());
     let mut processes = container.processes();
     container.end_start(&mut processes, &who, Op::StartFailedForGood, None);

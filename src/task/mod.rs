@@ -14,6 +14,8 @@ mod freeze;
 mod gate;
 mod ids;
 mod kill;
+#[cfg(test)]
+mod model;
 mod oom;
 mod registry;
 mod resources;

@@ -102,21 +102,27 @@ impl EventStream {
     /// As [`next`](Self::next).
     pub async fn receive(&mut self) -> Result<Option<Received>, ClientError> {
         match self.stream.recv().await.map_err(ClientError::rpc("Events.Stream"))? {
-            Some(envelope) => decode(envelope).map(Some),
+            Some(envelope) => Received::decode(envelope).map(Some),
             None => Ok(None),
         }
     }
 }
 
-fn decode(envelope: Envelope) -> Result<Received, ClientError> {
-    let event = payload(&envelope.topic, &envelope.event.value)
-        .map_err(|source| ClientError::Event { topic: envelope.topic.clone(), source })?;
-    Ok(Received {
-        timestamp: time(&envelope.timestamp),
-        namespace: envelope.namespace,
-        topic: envelope.topic,
-        event,
-    })
+impl Received {
+    /// Reads an envelope as it came over the wire.
+    ///
+    /// # Errors
+    /// `Event` if the payload does not decode.
+    pub fn decode(envelope: Envelope) -> Result<Received, ClientError> {
+        let event = payload(&envelope.topic, &envelope.event.value)
+            .map_err(|source| ClientError::Event { topic: envelope.topic.clone(), source })?;
+        Ok(Received {
+            timestamp: time(&envelope.timestamp),
+            namespace: envelope.namespace,
+            topic: envelope.topic,
+            event,
+        })
+    }
 }
 
 fn payload(topic: &str, value: &[u8]) -> protobuf::Result<Event> {

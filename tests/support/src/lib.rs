@@ -9,6 +9,7 @@
 
 pub mod binaries;
 pub mod calls;
+pub mod chance;
 pub mod daemon;
 pub mod events;
 pub mod leaks;

@@ -1,0 +1,338 @@
+//! Random lives of a container, step by step, with no process behind them: thousands of orders in which starts, exits,
+//! execs, freezes, OOM kills, deletes and subscribers overtake one another. It takes the steps that the calls take and
+//! none of its own; what the events must look like is the business of `vminitd_test_support::order`.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use vminit_shim::client::{Event as Told, Received};
+use vminitd_test_support::chance::Chance;
+use vminitd_test_support::order;
+
+use super::container::{Container, ExecPlan, Fixed, Outcome};
+use super::gate::Input;
+use super::ids::{ContainerId, ExecId, ProcessId};
+use super::registry::{Bounds, Parts, Tasks};
+use super::state::Op;
+use super::{exec, oom, Bundles, ExecRequest, RuntimeOptions};
+use crate::events::{Exchange, Happening, StdioUris, Subscription};
+use crate::io::{Owner, RelayTasks, StdioSpec, StreamBounds, StreamClose, StreamTable, Uri};
+use crate::reaper::{Exit, Pid, Process, Reaped, Reaper};
+use crate::rootfs;
+use crate::runc::spec::Policy;
+use crate::runc::{Deadlines, Runtime, Settings};
+use crate::sys::rlimit::Limit;
+
+const RUNS: u64 = 5_000;
+/// Execs of one container: enough for some to be starting, running and dying at the same time.
+const EXECS: u32 = 4;
+const INIT_PID: u32 = 100;
+
+/// Something that may happen now.
+enum Next {
+    StartInit,
+    InitStarted,
+    ReapInit,
+    AddExec(u32),
+    StartExec(u32),
+    ExecStarted(u32, ExecPlan),
+    ReapExec(u32),
+    DeleteExec(u32),
+    Settle(ProcessId, Input),
+    ReadOom(ProcessId, Reaped),
+    OomKill,
+    Pause,
+    Paused,
+    Resume,
+    Resumed,
+    DeleteInit,
+    Read,
+    Reconnect,
+}
+
+/// One container, what may happen to it next, and what a subscriber has been told.
+struct Life {
+    chance: Chance,
+    tasks: Tasks,
+    container: Arc<Container>,
+    exchange: Exchange,
+    subscription: Subscription,
+    next: Vec<Next>,
+    /// Exits that must be told, by the name of the process.
+    due: BTreeMap<String, u32>,
+    oom_kills: u64,
+    told: Vec<Told>,
+}
+
+#[test]
+fn whatever_overtakes_whatever_the_events_are_in_order_and_complete() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    let seed = env::var("VMINITD_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("a number"));
+    let bundle = tempfile::tempdir().expect("a folder");
+    let mut events = 0;
+    for run in 0..RUNS {
+        let mut life = Life::new(Chance::new(seed, run), bundle.path());
+        life.live();
+        events += life.told.len();
+        life.verify()
+            .unwrap_or_else(|error| panic!("VMINITD_SEED={seed}, run {run}: {error}: {:#?}", life.told));
+    }
+    println!("VMINITD_SEED={seed}: {RUNS} runs, {events} events");
+}
+
+impl Life {
+    fn new(chance: Chance, bundle: &std::path::Path) -> Life {
+        let exchange = Exchange::new(4096);
+        let tasks = Tasks::new(parts(exchange.clone()));
+        let id = ContainerId::parse("c").expect("an id");
+        let reservation = tasks.reserve(&id).expect("the first");
+        let fixed = Fixed {
+            id,
+            namespace: "default".into(),
+            bundle: bundle.to_owned(),
+            rootfs: rootfs::assemble(&[], bundle).expect("nothing to mount"),
+            runc: tasks.parts().runtime.container("c", RuntimeOptions::default()),
+            cgroup: None,
+            owner: Owner::default(),
+            private_pid_namespace: true,
+        };
+        let init = Process::without_pidfd(pid(INIT_PID));
+        let relays = no_plan(&tasks);
+        let container = Container::new(fixed, exchange.clone(), init, StdioUris::default(), relays);
+        let container = Arc::new(container);
+        let (stdio, rootfs) = (StdioUris::default(), Vec::new());
+        container.publish(Happening::Created { bundle: bundle.to_owned(), rootfs, stdio, pid: INIT_PID });
+        reservation.fill(container.clone());
+        let mut next = vec![Next::StartInit, Next::ReapInit, Next::Pause, Next::OomKill, Next::OomKill];
+        next.extend([Next::DeleteInit, Next::Read, Next::Reconnect, Next::Reconnect]);
+        next.extend((0..EXECS).map(Next::AddExec));
+        let subscription = exchange.subscribe();
+        let (due, told) = (BTreeMap::new(), Vec::new());
+        Life { chance, tasks, container, exchange, subscription, next, due, oom_kills: 0, told }
+    }
+
+    /// Lets happen whatever can, in any order, until nothing can.
+    fn live(&mut self) {
+        while !self.next.is_empty() {
+            let at = self.chance.below(self.next.len() as u64) as usize;
+            let next = self.next.swap_remove(at);
+            let then = self.happen(next);
+            self.next.extend(then);
+        }
+        self.container.forget_execs();
+        let at = Some(UNIX_EPOCH);
+        self.container.publish(Happening::Deleted { pid: INIT_PID, status: 0, at });
+        self.read();
+    }
+
+    fn happen(&mut self, next: Next) -> Vec<Next> {
+        let init = ProcessId::Init;
+        match next {
+            Next::StartInit => self.start_init(),
+            Next::InitStarted => self.init_started(),
+            // Most lives are longer than their first few steps.
+            Next::ReapInit if !self.chance.once_in(6) && !self.next.is_empty() => vec![Next::ReapInit],
+            Next::ReapInit => self.reap(init, INIT_PID),
+            Next::AddExec(n) => self.add_exec(n),
+            Next::StartExec(n) => self.start_exec(n),
+            Next::ExecStarted(n, plan) => self.exec_started(n, plan),
+            Next::ReapExec(n) => self.reap(exec_id(n), INIT_PID + 1 + n),
+            Next::DeleteExec(n) => self.delete_exec(n),
+            Next::Settle(who, input) => {
+                self.container.feed(&mut self.container.processes(), &who, input);
+                vec![]
+            }
+            Next::ReadOom(who, reaped) => {
+                if who == init {
+                    self.container.note_oom_kills(&mut self.container.processes(), self.oom_kills);
+                }
+                oom::read_last(&self.container, &who, reaped);
+                vec![]
+            }
+            Next::OomKill => self.oom_kill(),
+            Next::Pause => self.freeze("pause", Op::Pause, Next::Paused),
+            Next::Paused => self.frozen(Op::PauseDone, Op::PauseFailed, Happening::Paused, Next::Resume),
+            Next::Resume => self.freeze("resume", Op::Resume, Next::Resumed),
+            Next::Resumed => self.frozen(Op::ResumeDone, Op::ResumeFailed, Happening::Resumed, Next::Pause),
+            Next::DeleteInit => {
+                // As a Delete does that comes at any time: refused while it runs.
+                let _ = self.container.step(&init, "delete", Op::Delete);
+                vec![]
+            }
+            Next::Read => self.read(),
+            Next::Reconnect => {
+                self.subscription = self.exchange.subscribe();
+                vec![Next::Read]
+            }
+        }
+    }
+
+    fn start_init(&mut self) -> Vec<Next> {
+        let init = &ProcessId::Init;
+        let mut processes = self.container.processes();
+        if self.container.advance(&mut processes.init, init, "start", Op::Start).is_err() {
+            return vec![];
+        }
+        self.container.feed(&mut processes, init, Input::StartBegan);
+        vec![Next::InitStarted]
+    }
+
+    fn init_started(&mut self) -> Vec<Next> {
+        let failed = self.chance.once_in(8);
+        let (op, event) = match failed {
+            true => (Op::StartFailed, None),
+            false => (Op::Started, Some(Happening::Started { pid: INIT_PID })),
+        };
+        let mut processes = self.container.processes();
+        self.container.end_start(&mut processes, &ProcessId::Init, op, event);
+        if failed {
+            vec![Next::StartInit]
+        } else {
+            vec![]
+        }
+    }
+
+    fn reap(&mut self, who: ProcessId, pid: u32) -> Vec<Next> {
+        let reaped = Reaped { exit: Exit::Code(0), at: UNIX_EPOCH };
+        let name = if who == ProcessId::Init { "c".to_owned() } else { who.to_string() };
+        self.due.insert(name, pid);
+        drop(self.container.reaped(&who, reaped));
+        let mut then = vec![Next::ReadOom(who.clone(), reaped), Next::Settle(who.clone(), Input::OutputDone)];
+        if who == ProcessId::Init {
+            then.push(Next::Settle(who, Input::KillAllDone));
+        }
+        then
+    }
+
+    fn add_exec(&mut self, n: u32) -> Vec<Next> {
+        let ProcessId::Exec(exec) = exec_id(n) else { return vec![] };
+        let stdio = StdioSpec { stdin: Uri::Null, stdout: Uri::Null, stderr: Uri::Null };
+        let container = self.container.id.clone();
+        let request = ExecRequest { container, exec, process: vec![], stdio, uris: StdioUris::default() };
+        match self.tasks.exec(request) {
+            Ok(()) => vec![Next::StartExec(n), Next::DeleteExec(n)],
+            Err(_) => vec![],
+        }
+    }
+
+    fn start_exec(&mut self, n: u32) -> Vec<Next> {
+        let ProcessId::Exec(exec) = exec_id(n) else { return vec![] };
+        exec::begin(&self.container, &exec).map_or(vec![], |plan| vec![Next::ExecStarted(n, plan)])
+    }
+
+    fn exec_started(&mut self, n: u32, plan: ExecPlan) -> Vec<Next> {
+        let ProcessId::Exec(exec) = exec_id(n) else { return vec![] };
+        if self.chance.once_in(4) {
+            exec::failed(&self.container, &exec);
+            return vec![];
+        }
+        let relays = plan.stdio.pending.start(&self.tasks.parts().relays);
+        let process = Process::without_pidfd(pid(INIT_PID + 1 + n));
+        exec::started(&self.container, &exec, process, relays);
+        vec![Next::ReapExec(n)]
+    }
+
+    /// As a Delete does: it removes one whose exit was told, or that never ran.
+    fn delete_exec(&mut self, n: u32) -> Vec<Next> {
+        let who = exec_id(n);
+        let Ok(before) = self.container.step(&who, "delete", Op::Delete) else { return vec![] };
+        let told = |outcome: Outcome| matches!(outcome, Outcome::Exited(_));
+        let ready = self.container.with(&who, |entry| told(*entry.outcome.borrow())).unwrap_or(false);
+        if before.reaped().is_some() && !ready {
+            let _ = self.container.step(&who, "delete", Op::DeleteFailed);
+            return vec![Next::DeleteExec(n)];
+        }
+        if let ProcessId::Exec(exec) = who {
+            self.container.processes().execs.remove(&exec);
+        }
+        vec![]
+    }
+
+    fn oom_kill(&mut self) -> Vec<Next> {
+        // Only what has processes can be out of memory, and the watch ends with the last of them.
+        if self.container.processes().init.state.reaped().is_none() {
+            self.oom_kills += 1 + self.chance.below(3);
+            if self.chance.once_in(2) {
+                self.container.note_oom_kills(&mut self.container.processes(), self.oom_kills);
+            }
+        }
+        vec![]
+    }
+
+    fn freeze(&mut self, verb: &'static str, op: Op, then: Next) -> Vec<Next> {
+        self.container.step(&ProcessId::Init, verb, op).map_or(vec![], |_| vec![then])
+    }
+
+    fn frozen(&mut self, done: Op, failed: Op, event: Happening, then: Next) -> Vec<Next> {
+        let (op, event) = if self.chance.once_in(4) { (failed, None) } else { (done, Some(event)) };
+        match self.container.conclude("freeze", op, event) {
+            Ok(()) if !self.chance.once_in(3) => vec![then],
+            _ => vec![],
+        }
+    }
+
+    /// What a connection does: it takes an event, writes it, says so.
+    fn read(&mut self) -> Vec<Next> {
+        loop {
+            let next = pin!(self.subscription.next()).poll(&mut Context::from_waker(Waker::noop()));
+            let Poll::Ready(Ok(Some(delivery))) = next else { return vec![] };
+            self.told.push(Received::decode(delivery.envelope()).expect("it decodes").event);
+            self.subscription.written(&delivery);
+        }
+    }
+
+    fn verify(&self) -> Result<(), String> {
+        order::check(&self.told)?;
+        let mut exits = BTreeMap::new();
+        for event in &self.told {
+            if let Told::Exit { id, pid, .. } = event {
+                exits.insert(id.clone(), *pid);
+            }
+        }
+        (exits == self.due).then_some(()).ok_or_else(|| format!("reaped {:?}, told {exits:?}", self.due))
+    }
+}
+
+fn exec_id(n: u32) -> ProcessId {
+    ProcessId::Exec(ExecId::parse(&format!("e{n}")).expect("an id"))
+}
+
+fn pid(number: u32) -> Pid {
+    Pid::new(number as i32).expect("a pid")
+}
+
+/// The relays of a process without any.
+fn no_plan(tasks: &Tasks) -> crate::io::Relays {
+    let null = StdioSpec { stdin: Uri::Null, stdout: Uri::Null, stderr: Uri::Null };
+    let streams = tasks.parts().streams.claim(null.streams()).expect("none is named");
+    let stdio = crate::io::Stdio::open(null, streams, Owner::default()).expect("/dev/null");
+    stdio.pending.start(&tasks.parts().relays)
+}
+
+/// The parts of a daemon that starts nothing and waits for nothing.
+fn parts(exchange: Exchange) -> Parts {
+    let never = Duration::ZERO;
+    let settings = Settings {
+        binary: "/nowhere".into(),
+        root: "/nowhere".into(),
+        scratch: "/nowhere".into(),
+        no_pivot: false,
+        file_limit: Limit { soft: 0, hard: 0 },
+        deadlines: Deadlines { create: never, change: never, look: never, checkpoint: never },
+    };
+    Parts {
+        runtime: Runtime::new(Reaper::without_thread(), settings),
+        exchange,
+        streams: StreamTable::new(StreamBounds { handshake: never, unclaimed: never }),
+        relays: RelayTasks::new(StreamClose::Delete),
+        bundles: Bundles::in_folder("/nowhere".into()),
+        bounds: Bounds { io_drain: never, delete_drain: never, delete_margin: never, device_wait: never },
+        spec: Policy::AsIs,
+        publish_delete: true,
+    }
+}
