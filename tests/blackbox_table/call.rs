@@ -51,6 +51,12 @@ pub enum Answer {
 }
 
 impl Method {
+    /// Whether its answer depends on the exec id.
+    pub fn names_an_exec(self) -> bool {
+        use Method::*;
+        matches!(self, Start | Exec | Kill(_) | Delete | State | Wait)
+    }
+
     /// Makes the call. Methods without an exec id name the container alone.
     pub async fn call(self, rig: &Rig, id: &str, exec_id: &str) -> Answer {
         self.answer(rig, id, exec_id).await.unwrap_or_else(Answer::Refused)

@@ -2,6 +2,7 @@
 //! it leaves. The same table holds for the fake runc and, where the state can be reached, for the real one.
 
 mod call;
+mod effects;
 mod rig;
 mod row;
 mod table;
@@ -37,19 +38,19 @@ const METHODS: [Method; 16] = [
 
 async fn holds_on_fake_runc(rows: &[Row]) {
     let rig = Rig::on_fake_runc().await;
-    check_all(&rig, rows.iter()).await;
+    check_all(&rig, "c", rows.iter()).await;
     rig.daemon.stop().await;
 }
 
-async fn holds_on_real_runc(tables: &[&[Row]]) {
-    let Some(rig) = Rig::on_real_runc().await else { return };
-    check_all(&rig, tables.iter().copied().flatten().filter(|row| is_feasible(row))).await;
+async fn holds_on_real_runc(name: &str, tables: &[&[Row]]) {
+    let Some(rig) = Rig::on_real_runc(name).await else { return };
+    check_all(&rig, name, tables.iter().copied().flatten().filter(|row| is_feasible(row))).await;
     rig.daemon.stop().await;
 }
 
-async fn check_all(rig: &Rig, rows: impl Iterator<Item = &Row>) {
+async fn check_all(rig: &Rig, name: &str, rows: impl Iterator<Item = &Row>) {
     for (number, row) in rows.enumerate() {
-        rig.check(&format!("c{number}"), row).await;
+        rig.check(&format!("{name}{number}"), row).await;
     }
 }
 
@@ -108,6 +109,31 @@ fn criu_is_there() -> bool {
 
 // ---- what holds of all methods
 
+#[test]
+fn the_table_leaves_nothing_out() {
+    use Init::{Created, Deleted, Missing, Paused, Pausing, Running, Stopped};
+    let rows = |method, init, who| {
+        let there = table::ALL
+            .iter()
+            .copied()
+            .flatten()
+            .any(|row| (row.method, row.init, row.who) == (method, init, who));
+        assert!(there, "no row for {method:?} of {who:?} in a container that is {init:?}");
+    };
+    for method in METHODS {
+        // An Exec names an exec in any case.
+        let who = if method == Method::Exec { Who::Unknown } else { Who::Init };
+        for init in [Missing, Created, Running, Pausing, Paused, Stopped, Deleted] {
+            rows(method, init, who);
+        }
+        if method.names_an_exec() {
+            for who in [Who::Unknown, Who::Added, Who::Running, Who::Failed, Who::Exited, Who::Deleted] {
+                rows(method, Running, who);
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn malformed_ids_are_refused_by_every_method() {
     let rig = Rig::on_fake_runc().await;
@@ -124,15 +150,16 @@ async fn malformed_ids_are_refused_by_every_method() {
 
 #[tokio::test]
 async fn lives_begin_and_end_so_with_the_real_runc() {
-    holds_on_real_runc(&[table::CREATE, table::START, table::EXEC, table::DELETE]).await;
+    holds_on_real_runc("lives", &[table::CREATE, table::START, table::EXEC, table::DELETE]).await;
 }
 
 #[tokio::test]
 async fn signals_and_waiters_fare_so_with_the_real_runc() {
-    holds_on_real_runc(&[table::KILL, table::STATE, table::WAIT, table::PIDS]).await;
+    holds_on_real_runc("signals", &[table::KILL, table::STATE, table::WAIT, table::PIDS]).await;
 }
 
 #[tokio::test]
 async fn pauses_and_updates_go_so_with_the_real_runc() {
-    holds_on_real_runc(&[table::PAUSE_AND_RESUME, table::UPDATE, table::CONNECT_AND_SHUTDOWN]).await;
+    holds_on_real_runc("pauses", &[table::PAUSE_AND_RESUME, table::UPDATE, table::CONNECT_AND_SHUTDOWN])
+        .await;
 }

@@ -59,7 +59,7 @@ fn apply<'a>(containers: &mut BTreeMap<&'a str, Container>, event: &'a Event) ->
 }
 
 /// The container that an event is about.
-fn owner(event: &Event) -> Option<&str> {
+pub fn owner(event: &Event) -> Option<&str> {
     match event {
         Event::Create { container_id, .. }
         | Event::Start { container_id, .. }

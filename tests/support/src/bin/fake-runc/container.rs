@@ -1,5 +1,6 @@
 //! What the fake knows of a container: its folder, its processes, whether they live.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -14,6 +15,8 @@ use serde_json::{json, Value};
 /// How often a condition is looked at again; nothing can be awaited across these processes.
 const POLL: Duration = Duration::from_millis(2);
 
+/// The file that says that a container was started.
+const STARTED: &str = "started";
 /// The file that says that a container is paused.
 const PAUSED: &str = "paused";
 
@@ -161,11 +164,20 @@ impl Container {
 
     /// Lets init go on; `false` when there is nobody behind the gate any more.
     pub fn open_gate(&self) -> Result<bool, String> {
-        let opened = UnixStream::connect(self.gate()).is_ok();
-        if opened {
-            self.write("started", &json!(true))?;
+        let (init, opened) = (self.init()?, Cell::new(false));
+        // The socket's file is there a moment before anybody listens on it: bind(2), then listen(2).
+        wait_for("init to listen", PROMPT, || {
+            opened.set(UnixStream::connect(self.gate()).is_ok());
+            opened.get() || self.was_started() || !init.alive()
+        })?;
+        if opened.get() {
+            self.write(STARTED, &json!(true))?;
         }
-        Ok(opened)
+        Ok(opened.get())
+    }
+
+    fn was_started(&self) -> bool {
+        self.dir.join(STARTED).exists()
     }
 
     /// `created`, `running`, `paused` or `stopped`, as `runc state` says. As with runc, which asks the freezer first,
@@ -174,7 +186,7 @@ impl Container {
         if self.dir.join(PAUSED).exists() {
             return Ok("paused");
         }
-        Ok(match (self.init()?.alive(), self.dir.join("started").exists()) {
+        Ok(match (self.init()?.alive(), self.was_started()) {
             (false, _) => "stopped",
             (true, false) => "created",
             (true, true) => "running",

@@ -1,0 +1,64 @@
+//! Subscribers that come and go, and all that they were told, as one log.
+
+use vminit_shim::client::{Endpoint, Received};
+use vminitd_test_support::calls::exec;
+use vminitd_test_support::{Daemon, Subscriber};
+
+/// The container whose last event ends the log.
+const CURTAIN: &str = "curtain";
+
+/// One subscriber at a time, or none.
+pub struct Audience {
+    rpc: Endpoint,
+    present: Option<Subscriber>,
+    log: Vec<Received>,
+    subscriptions: usize,
+}
+
+impl Audience {
+    pub fn new(rpc: Endpoint) -> Audience {
+        Audience { rpc, present: None, log: Vec::new(), subscriptions: 0 }
+    }
+
+    /// How often somebody subscribed.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Somebody comes, unless somebody is there.
+    pub async fn come(&mut self) {
+        if self.present.is_none() {
+            self.present = Some(Subscriber::subscribe(&self.rpc).await);
+            self.subscriptions += 1;
+        }
+    }
+
+    /// Whoever is there leaves.
+    pub async fn leave(&mut self) {
+        let Some(subscriber) = self.present.take() else { return };
+        let mut seen = subscriber.hang_up().await;
+        // The event that was being written as a subscriber left is the next one's too: there is no telling whether
+        // it arrived. So is never more than one.
+        if self.log.last().is_some_and(|last| seen.first() == Some(last)) {
+            seen.remove(0);
+        }
+        self.log.append(&mut seen);
+    }
+
+    /// Waits for all that was published; gives the whole log.
+    pub async fn close(mut self, daemon: &Daemon) -> Vec<Received> {
+        self.come().await;
+        let guest = daemon.guest().await;
+        vminitd_test_support::calls::create(&guest, CURTAIN, &["forever"]).await.expect("create");
+        exec(&guest, CURTAIN, "last", &["forever"]).await.expect("exec");
+        guest.delete(CURTAIN, "").await.expect("delete");
+        self.present.as_ref().expect("somebody came").until(CURTAIN, "delete").await;
+        self.leave().await;
+        self.log.retain(|received| !is_curtain(received));
+        self.log
+    }
+}
+
+fn is_curtain(received: &Received) -> bool {
+    vminitd_test_support::order::owner(&received.event) == Some(CURTAIN)
+}
