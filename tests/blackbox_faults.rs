@@ -39,6 +39,7 @@ async fn a_waiter_of_an_exec_that_never_ran_is_released_by_the_delete_of_its_con
     daemon.stop().await;
 }
 
+/// Init's exit was never told when an exec raced with it: containerd/containerd#10589, #10651.
 #[tokio::test]
 async fn an_exec_that_slips_past_kill_all_is_killed_and_does_not_hold_back_the_exit_of_init() {
     let daemon = Daemon::with_fake_runc().await;

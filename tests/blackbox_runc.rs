@@ -81,6 +81,7 @@ async fn create(
 
 // ---- early exits
 
+/// Exits lost or told twice: containerd/containerd#4769, #12678, containerd/rust-extensions#270, #339.
 #[tokio::test]
 async fn each_of_many_containers_of_true_has_one_exit_after_its_start() {
     let Some(machine) = Machine::start().await else { return };
@@ -115,6 +116,7 @@ async fn each_of_many_containers_of_true_has_one_exit_after_its_start() {
     machine.daemon.stop().await;
 }
 
+/// The same of execs: containerd/containerd#2709, #8557, #9999. All of them at once: `blackbox_regress_runc.rs`.
 #[tokio::test]
 async fn each_of_many_execs_of_true_has_one_exit_after_its_start() {
     let Some(machine) = Machine::start().await else { return };
@@ -163,6 +165,8 @@ async fn a_container_killed_by_sigkill_reports_137() {
     machine.daemon.stop().await;
 }
 
+/// The bare number of the signal was reported: kata-containers/kata-containers#13241.
+///
 /// The kernel drops signals without a handler for the init of a pid namespace, SIGKILL and SIGSTOP apart
 /// (pid_namespaces(7)), so this init shares the machine's.
 #[tokio::test]

@@ -346,6 +346,7 @@ async fn empty_request(guest: &Guest, service: &str, method: &str) -> Result<(),
 
 // ---- clients that vanish
 
+/// What waited for a client stayed when that had gone: containerd/containerd#11483.
 #[tokio::test]
 async fn a_client_that_vanishes_while_it_waits_leaves_nothing() {
     let daemon = Daemon::with_fake_runc().await;

@@ -1,5 +1,5 @@
 //! What lies where in the initrd. The layout is a contract with the guest: `/init`, `/sbin/runc`, and modules in
-//! `/lib/modules` with their order in `load.order`. There is no shell in it.
+//! `/lib/modules` with their order in `load.order`. There is no shell in it unless one is asked for.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -29,7 +29,7 @@ pub enum InitrdError {
     /// A library's path is not UTF-8.
     #[error("archive {0}: its path is not UTF-8")]
     Path(PathBuf),
-    /// The libraries of the OCI runtime.
+    /// The libraries of a program.
     #[error(transparent)]
     Libraries(#[from] LibrariesError),
     /// The kernel's modules.
@@ -41,26 +41,33 @@ pub enum InitrdError {
 }
 
 /// The files that make an initrd.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Inputs {
     /// The static guest binary, which becomes `/init`.
     pub init: PathBuf,
     /// The OCI runtime, which becomes `/sbin/runc`.
     pub runc: PathBuf,
+    /// Further programs, each with its path in the image.
+    pub programs: Vec<(String, PathBuf)>,
+    /// Folders with libraries of those programs that this machine has not installed.
+    pub libraries: Vec<PathBuf>,
     /// An unpacked `lib/modules/VERSION` with its `modules.dep`.
     pub modules: PathBuf,
+    /// Modules beyond those that every guest needs.
+    pub further_modules: Vec<String>,
 }
 
 /// Builds the initrd as bytes.
 pub fn build(inputs: &Inputs) -> Result<Vec<u8>, InitrdError> {
     let mut tree = skeleton();
     tree.file("init", 0o755, read(&inputs.init)?);
-    tree.file("sbin/runc", 0o755, read(&inputs.runc)?);
-    for (path, bytes) in libraries::needed_by(&inputs.runc)? {
-        let path = path.to_str().ok_or_else(|| InitrdError::Path(path.clone()))?;
-        tree.file(path, 0o755, bytes);
+    add_program(&mut tree, "sbin/runc", &inputs.runc, &inputs.libraries)?;
+    for (at, program) in &inputs.programs {
+        add_program(&mut tree, at, program, &inputs.libraries)?;
     }
-    add_modules(&mut tree, modules::collect(&inputs.modules, &modules::WANTED)?);
+    let further = inputs.further_modules.iter().map(String::as_str);
+    let wanted: Vec<&str> = modules::WANTED.into_iter().chain(further).collect();
+    add_modules(&mut tree, modules::collect(&inputs.modules, &wanted)?);
     let mut archive = Vec::new();
     tree.write_to(&mut archive)?;
     Ok(archive)
@@ -84,6 +91,16 @@ fn skeleton() -> Tree {
     tree.char_device("dev/console", 0o600, 5, 1);
     tree.char_device("dev/null", 0o666, 1, 3);
     tree
+}
+
+/// Adds a program with its libraries.
+fn add_program(tree: &mut Tree, at: &str, from: &Path, unpacked: &[PathBuf]) -> Result<(), InitrdError> {
+    tree.file(at, 0o755, read(from)?);
+    for (path, bytes) in libraries::needed_by(from, unpacked)? {
+        let path = path.to_str().ok_or_else(|| InitrdError::Path(path.clone()))?;
+        tree.file(path, 0o755, bytes);
+    }
+    Ok(())
 }
 
 fn add_modules(tree: &mut Tree, modules: Vec<Module>) {
@@ -114,7 +131,8 @@ mod tests {
         }
         let init = folder.join("init");
         fs::write(&init, "init").unwrap();
-        Inputs { init, runc: std::env::current_exe().unwrap(), modules: folder.to_owned() }
+        let runc = std::env::current_exe().unwrap();
+        Inputs { init, runc, modules: folder.to_owned(), ..Inputs::default() }
     }
 
     #[test]
@@ -129,6 +147,18 @@ mod tests {
         let image = build(&inputs(folder.path())).unwrap();
         let order: String = modules::WANTED.iter().map(|name| format!("{name}.ko\n")).collect();
         assert!(image.windows(order.len()).any(|part| part == order.as_bytes()));
+    }
+
+    #[test]
+    fn further_programs_and_modules_are_added_to_what_every_guest_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut inputs = inputs(folder.path());
+        inputs.programs.push(("bin/tool".into(), inputs.runc.clone()));
+        inputs.further_modules.push("ext4".into());
+        let image = build(&inputs).unwrap();
+        assert!(image.windows(8).any(|part| part == b"bin/tool"));
+        inputs.further_modules.push("nosuch".into());
+        assert!(matches!(build(&inputs), Err(InitrdError::Modules(ModulesError::Unknown(_)))));
     }
 
     #[test]

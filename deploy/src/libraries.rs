@@ -19,6 +19,9 @@ const FOLDERS: [&str; 8] = [
     "/usr/lib",
 ];
 
+/// Where a library goes that came from no folder of a loader: loaders of all machines look here.
+const UNPACKED_AT: &str = "/usr/lib";
+
 /// Why a program's libraries could not be found.
 #[derive(Debug, thiserror::Error)]
 pub enum LibrariesError {
@@ -33,37 +36,55 @@ pub enum LibrariesError {
     NotFound { name: String, needed_by: PathBuf },
 }
 
+/// A library: where it is on this machine, and the path at which a loader will look for it.
+struct Library {
+    from: PathBuf,
+    at: PathBuf,
+}
+
 /// All that `program` needs besides itself, by the path at which its loader will look, with the contents. Empty for a
-/// static program.
-pub fn needed_by(program: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>, LibrariesError> {
+/// static program. What this machine has not installed is taken from the folders `unpacked`.
+pub fn needed_by(program: &Path, unpacked: &[PathBuf]) -> Result<BTreeMap<PathBuf, Vec<u8>>, LibrariesError> {
     let mut found: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
-    let mut open = VecDeque::from(direct(program, &read(program)?)?);
-    while let Some(path) = open.pop_front() {
+    let mut open = VecDeque::from(direct(program, &read(program)?, unpacked)?);
+    while let Some(Library { from, at }) = open.pop_front() {
         // By name, as the loader does: the C library names the loader, which came first, under another path.
-        if found.keys().any(|known| known.file_name() == path.file_name()) {
+        if found.keys().any(|known| known.file_name() == at.file_name()) {
             continue;
         }
-        let bytes = read(&path)?;
-        open.extend(direct(&path, &bytes)?);
-        found.insert(path, bytes);
+        let bytes = read(&from)?;
+        open.extend(direct(&from, &bytes, unpacked)?);
+        found.insert(at, bytes);
     }
     Ok(found)
 }
 
-/// Paths of the loader and the libraries that the file names itself.
-fn direct(path: &Path, bytes: &[u8]) -> Result<Vec<PathBuf>, LibrariesError> {
+/// The loader and the libraries that the file names itself.
+fn direct(path: &Path, bytes: &[u8], unpacked: &[PathBuf]) -> Result<Vec<Library>, LibrariesError> {
     let elf = Elf::parse(bytes).map_err(|source| LibrariesError::Parse { path: path.to_owned(), source })?;
-    let mut paths: Vec<PathBuf> = elf.interpreter.into_iter().map(PathBuf::from).collect();
+    let interpreter = elf.interpreter.into_iter().map(PathBuf::from);
+    let mut libraries: Vec<Library> =
+        interpreter.map(|path| Library { from: path.clone(), at: path }).collect();
     for name in elf.libraries {
-        let library = FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
-        paths.push(
+        let library = find(name, unpacked);
+        libraries.push(
             library.ok_or_else(|| LibrariesError::NotFound {
                 name: name.to_owned(),
                 needed_by: path.to_owned(),
             })?,
         );
     }
-    Ok(paths)
+    Ok(libraries)
+}
+
+fn find(name: &str, unpacked: &[PathBuf]) -> Option<Library> {
+    let installed = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
+    let mut installed = installed.map(|path| Library { from: path.clone(), at: path });
+    let mut unpacked = unpacked
+        .iter()
+        .map(|folder| Library { from: folder.join(name), at: Path::new(UNPACKED_AT).join(name) });
+    let exists = |library: &Library| library.from.exists();
+    installed.find(exists).or_else(|| unpacked.find(exists))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LibrariesError> {
@@ -78,7 +99,7 @@ mod tests {
     #[test]
     #[cfg(not(target_feature = "crt-static"))]
     fn a_dynamic_program_needs_its_loader_and_c_library() {
-        let found = needed_by(&std::env::current_exe().unwrap()).unwrap();
+        let found = needed_by(&std::env::current_exe().unwrap(), &[]).unwrap();
         let has = |part: &str| found.keys().any(|path| path.to_string_lossy().contains(part));
         assert!(has("/ld-"), "{:?}", found.keys());
         assert!(has("/libc.so"), "{:?}", found.keys());
@@ -90,7 +111,20 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "#!/bin/sh\n").unwrap();
         assert!(
-            matches!(needed_by(file.path()), Err(LibrariesError::Parse { path, .. }) if path == file.path())
+            matches!(needed_by(file.path(), &[]), Err(LibrariesError::Parse { path, .. }) if path == file.path())
         );
+    }
+
+    #[test]
+    fn a_library_that_is_not_installed_comes_from_what_was_unpacked() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("libnosuch.so.1"), "").unwrap();
+        let unpacked = [folder.path().to_owned()];
+        let found = find("libnosuch.so.1", &unpacked).unwrap();
+        assert_eq!(
+            (found.from, found.at.as_path()),
+            (folder.path().join("libnosuch.so.1"), Path::new("/usr/lib/libnosuch.so.1"))
+        );
+        assert!(find("libnosuch.so.2", &unpacked).is_none());
     }
 }

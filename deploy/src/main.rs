@@ -9,7 +9,8 @@ use lexopt::prelude::*;
 use vminitd_deploy::{bzimage, initrd};
 
 const USAGE: &str = "usage: vminitd-deploy vmlinux BZIMAGE OUT
-       vminitd-deploy initrd --init FILE --runc FILE --modules FOLDER --out FILE";
+       vminitd-deploy initrd --init FILE --runc FILE --modules FOLDER --out FILE
+           [--program PATH=FILE]... [--libraries FOLDER]... [--module NAME]...";
 
 /// Why the command did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -73,22 +74,41 @@ fn parse_vmlinux(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
 
 fn parse_initrd(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let [mut init, mut runc, mut modules, mut out] = [const { None }; 4];
+    let mut inputs = initrd::Inputs::default();
     while let Some(arg) = args.next()? {
         let option = match arg {
             Long("init") => &mut init,
             Long("runc") => &mut runc,
             Long("modules") => &mut modules,
             Long("out") => &mut out,
+            Long("program") => {
+                inputs.programs.push(args.value()?.parse_with(placed_program)?);
+                continue;
+            }
+            Long("libraries") => {
+                inputs.libraries.push(args.value()?.into());
+                continue;
+            }
+            Long("module") => {
+                inputs.further_modules.push(args.value()?.string()?);
+                continue;
+            }
             other => return Err(other.unexpected()),
         };
         *option = Some(PathBuf::from(args.value()?));
     }
     match (init, runc, modules, out) {
         (Some(init), Some(runc), Some(modules), Some(out)) => {
-            Ok(Command::Initrd { inputs: initrd::Inputs { init, runc, modules }, out })
+            Ok(Command::Initrd { inputs: initrd::Inputs { init, runc, modules, ..inputs }, out })
         }
-        _ => Err("initrd needs all of its options".into()),
+        _ => Err("initrd needs --init, --runc, --modules and --out".into()),
     }
+}
+
+/// A path in the image, and the file that goes there.
+fn placed_program(text: &str) -> Result<(String, PathBuf), &'static str> {
+    let (at, from) = text.split_once('=').ok_or("it has the form PATH=FILE")?;
+    Ok((at.to_owned(), PathBuf::from(from)))
 }
 
 /// An error with all its causes on one line.

@@ -66,6 +66,8 @@ pub struct Processes {
     pub execs: BTreeMap<ExecId, Entry>,
     /// How many OOM kills have been told of.
     pub oom_kills: u64,
+    /// The init was sent SIGKILL: nothing of the container is to be frozen any more.
+    pub killed: bool,
 }
 
 /// What State answers.
@@ -125,7 +127,7 @@ impl Container {
             outcome: watch::Sender::new(Outcome::Pending),
             plan: None,
         };
-        let processes = Lock::new(Processes { init, execs: BTreeMap::new(), oom_kills: 0 });
+        let processes = Lock::new(Processes { init, execs: BTreeMap::new(), oom_kills: 0, killed: false });
         Container { fixed, exchange, processes }
     }
 

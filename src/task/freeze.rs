@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::container::Container;
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
+use super::kill::thaw_killed;
 use super::registry::Tasks;
 use super::state::{Op, State};
 use super::CheckpointOptions;
@@ -37,7 +38,12 @@ impl Tasks {
             Ok(()) => (Op::PauseDone, Some(Happening::Paused)),
             Err(_) => (Op::PauseFailed, None),
         };
-        container.conclude("pause", op, event)?;
+        let concluded = container.conclude("pause", op, event);
+        let killed = container.processes().killed;
+        if killed {
+            thaw_killed(&container).await;
+        }
+        concluded?;
         Ok(paused?)
     }
 

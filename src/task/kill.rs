@@ -31,13 +31,24 @@ impl Tasks {
 
 /// Kills the init, frozen or not; in a pid namespace of its own the kernel then kills the rest.
 pub(super) async fn kill_init(container: &Container) -> Result<(), TaskError> {
-    let init = &ProcessId::Init;
-    container.signal(init, Signal::KILL)?;
-    // On cgroup v1 a frozen process dies only when it is thawed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
-    if container.cgroup.is_none() && container.with(init, |entry| entry.state.is_paused())? {
-        thaw(container).await;
+    container.signal(&ProcessId::Init, Signal::KILL)?;
+    let paused = {
+        let mut processes = container.processes();
+        processes.killed = true;
+        processes.init.state == State::Paused
+    };
+    // A pause that is under way sees to it itself, and a resume does it anyway.
+    if paused {
+        thaw_killed(container).await;
     }
     Ok(())
+}
+
+/// On cgroup v1 a frozen process dies only when it is thawed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
+pub(super) async fn thaw_killed(container: &Container) {
+    if container.cgroup.is_none() {
+        thaw(container).await;
+    }
 }
 
 /// Signals all that is in the container's cgroup.

@@ -117,11 +117,6 @@ impl State {
         matches!(self, State::Pausing | State::Paused | State::Resuming)
     }
 
-    /// Whether the container of an init in this state is frozen.
-    pub fn is_paused(self) -> bool {
-        matches!(self, State::Paused | State::Resuming)
-    }
-
     /// Whether the container of an init in this state may get other limits.
     pub fn takes_limits(self) -> bool {
         self.takes_execs() || self.is_frozen()

@@ -1,8 +1,8 @@
 //! Subscribers that come and go, and all that they were told, as one log.
 
-use vminit_shim::client::{Endpoint, Received};
-use vminitd_test_support::calls::exec;
-use vminitd_test_support::{Daemon, Subscriber};
+use vminit_shim::client::{Endpoint, Received, INIT};
+use vminitd_test_support::calls::create;
+use vminitd_test_support::{order, Daemon, Subscriber};
 
 /// The container whose last event ends the log.
 const CURTAIN: &str = "curtain";
@@ -49,16 +49,11 @@ impl Audience {
     pub async fn close(mut self, daemon: &Daemon) -> Vec<Received> {
         self.come().await;
         let guest = daemon.guest().await;
-        vminitd_test_support::calls::create(&guest, CURTAIN, &["forever"]).await.expect("create");
-        exec(&guest, CURTAIN, "last", &["forever"]).await.expect("exec");
-        guest.delete(CURTAIN, "").await.expect("delete");
+        create(&guest, CURTAIN, &["forever"]).await.expect("create");
+        guest.delete(CURTAIN, INIT).await.expect("delete");
         self.present.as_ref().expect("somebody came").until(CURTAIN, "delete").await;
         self.leave().await;
-        self.log.retain(|received| !is_curtain(received));
+        self.log.retain(|received| order::owner(&received.event) != Some(CURTAIN));
         self.log
     }
-}
-
-fn is_curtain(received: &Received) -> bool {
-    vminitd_test_support::order::owner(&received.event) == Some(CURTAIN)
 }

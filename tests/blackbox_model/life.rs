@@ -114,7 +114,7 @@ impl<'a> Life<'a> {
         let script = self.script();
         self.daemon.script(&script);
         for container in self.containers.clone() {
-            self.ask(Op::Create, container).await;
+            self.ask(Op::Create, container, PATIENCE).await;
         }
         for step in 0..STEPS {
             match self.chance.weigh(&WEIGHTS) {
@@ -123,7 +123,8 @@ impl<'a> Life<'a> {
                     if step < STEPS / 2 && !self.chance.once_in(4) => {}
                 Step::Ask(op) => {
                     let container = self.containers[self.chance.below(2) as usize].clone();
-                    self.ask(op, container).await;
+                    let patience = if self.chance.once_in(2) { Duration::ZERO } else { PATIENCE };
+                    self.ask(op, container, patience).await;
                 }
                 Step::Release => {
                     let verb = self.chance.pick(&VERBS);
@@ -145,8 +146,8 @@ impl<'a> Life<'a> {
         for asked in std::mem::take(&mut self.asked) {
             tally.add(joined(asked, "an answer").await);
         }
-        for container in self.containers.clone() {
-            tally.add(self.bury(&container).await);
+        for container in &self.containers {
+            tally.deleted += self.bury(container).await;
         }
         self.remove_bundles();
         for waiter in std::mem::take(&mut self.waiters) {
@@ -182,8 +183,8 @@ impl<'a> Life<'a> {
         format!("gate-{}-{verb}", self.run)
     }
 
-    /// Makes a call, and waits for its answer for a moment at most.
-    async fn ask(&mut self, op: Op, container: String) {
+    /// Makes a call, and waits for its answer for so long at most.
+    async fn ask(&mut self, op: Op, container: String, patience: Duration) {
         let exec_id = self.chance.pick(&EXECS);
         let guest = self.guest.clone();
         if let Op::Wait | Op::WaitExec = op {
@@ -196,7 +197,6 @@ impl<'a> Life<'a> {
         }
         let call = Call { guest, container, exec_id, op, ..self.call() };
         let mut answer = tokio::spawn(call.make());
-        let patience = if self.chance.once_in(2) { Duration::ZERO } else { PATIENCE };
         match timeout(patience, &mut answer).await {
             Ok(answered) => self.tally.add(answered.expect("no call fails")),
             Err(_) => self.asked.push(answer),
@@ -219,11 +219,10 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Ends a container that nothing else is asked of any more.
-    async fn bury(&self, container: &str) -> Tally {
-        let mut tally = Tally::default();
+    /// Ends a container that nothing else is asked of any more; how many it deleted.
+    async fn bury(&self, container: &str) -> usize {
         if state(&self.guest, container, INIT).await.is_err() {
-            return tally;
+            return 0;
         }
         // Of those that do not run, each is refused.
         for exec_id in EXECS {
@@ -233,8 +232,7 @@ impl<'a> Life<'a> {
         let ended = timeout(LIMIT, self.guest.wait(container, INIT)).await;
         ended.unwrap_or_else(|_| panic!("{container} does not end")).expect("wait");
         self.guest.delete(container, INIT).await.unwrap_or_else(|error| panic!("{container}: {error}"));
-        tally.deleted = 1;
-        tally
+        1
     }
 }
 

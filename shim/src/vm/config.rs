@@ -32,6 +32,8 @@ pub struct VmConfig {
     pub kernel: PathBuf,
     pub initrd: PathBuf,
     pub memory_mb: u32,
+    /// Virtual processors.
+    pub cpus: u32,
     pub disks: Vec<Disk>,
     /// The program `vhost-device-vsock`.
     pub vsock_backend: PathBuf,
@@ -51,13 +53,14 @@ pub struct VmConfig {
 const STREAM_CLOSE: &str = "-stream-close=eof";
 
 impl VmConfig {
-    /// A machine of 512 MiB with a console, from the artefacts in `build`: `vmlinuz`, `initrd.img` and
+    /// A machine of 512 MiB and one processor, with a console, from the artefacts in `build`: `vmlinuz`, `initrd.img` and
     /// `vhost-device-vsock`.
     pub fn new(build: &std::path::Path, dir: PathBuf) -> VmConfig {
         VmConfig {
             kernel: build.join("vmlinuz"),
             initrd: build.join("initrd.img"),
             memory_mb: 512,
+            cpus: 1,
             disks: Vec::new(),
             vsock_backend: build.join("vhost-device-vsock"),
             append_extra: String::new(),
@@ -86,9 +89,9 @@ impl VmConfig {
 
     /// QEMU's arguments. The guest's memory is shared because the vsock backend, a process of its own, reads it.
     pub(super) fn qemu_args(&self, kvm: bool) -> Vec<String> {
-        let memory = self.memory_mb;
-        let mut args =
-            words("-nodefaults -no-user-config -display none -no-reboot -smp 1 -device pvpanic-pci");
+        let (memory, cpus) = (self.memory_mb, self.cpus);
+        let mut args = words("-nodefaults -no-user-config -display none -no-reboot -device pvpanic-pci");
+        args.extend(words(&format!("-smp {cpus}")));
         args.extend(words("-machine q35,memory-backend=mem0"));
         args.extend(words(if kvm { "-accel kvm -cpu host" } else { "-accel tcg" }));
         args.extend(words(&format!(

@@ -40,6 +40,7 @@ fn case_a_an_exit_reaped_after_runc_is_the_one() {
     check(&[(RUNC, 0), (INIT, 7)], false, Claim::Dead("init", exit(7)));
 }
 
+/// The wrong container was told of an exit: containerd/containerd#5630, #13049.
 #[test]
 fn case_a_the_first_exit_after_runc_wins_over_that_of_a_recycled_pid() {
     check(&[(RUNC, 0), (INIT, 7), (INIT, 9)], true, Claim::Dead("init", exit(7)));

@@ -13,13 +13,20 @@ pub mod chance;
 pub mod daemon;
 pub mod events;
 pub mod leaks;
+pub mod level;
+pub mod once;
 pub mod order;
 pub mod poll;
 pub mod rootfs;
+pub mod valve;
+pub mod wrapper;
 
 pub use daemon::Daemon;
 pub use events::{EventLog, Subscriber};
+pub use level::Level;
 pub use poll::{poll_until, LIMIT};
+pub use valve::Valve;
+pub use wrapper::Wrapper;
 
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::ClientError;

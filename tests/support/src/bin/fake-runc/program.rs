@@ -3,7 +3,7 @@
 //! `process.args` is a list of commands parted by `;`: `exit N`, `signal N` (to itself), `write stdout|stderr TEXT`,
 //! `cat` (stdin to stdout until it ends), `forever`. A first word with a slash in it is a program to become.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
@@ -90,8 +90,8 @@ fn again() -> Result<Command, String> {
 fn inside(argv: &[String]) -> Result<ExitCode, String> {
     let (gate, program) = argv.split_first().ok_or("no gate")?;
     if gate != "-" {
-        let gate = UnixListener::bind(gate).map_err(|e| format!("bind {gate}: {e}"))?;
-        gate.accept().map_err(|e| format!("wait for start: {e}"))?;
+        let listener = listen(gate).map_err(|e| format!("listen at {gate}: {e}"))?;
+        listener.accept().map_err(|e| format!("wait for start: {e}"))?;
     }
     if program.first().is_some_and(|word| word.contains('/')) {
         return Err(Command::new(&program[0]).args(&program[1..]).exec().to_string());
@@ -103,6 +103,14 @@ fn inside(argv: &[String]) -> Result<ExitCode, String> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever sees the gate may connect to it: it gets its name when it listens, which is after it was bound.
+fn listen(gate: &str) -> io::Result<UnixListener> {
+    let unready = format!("{gate}~");
+    let listener = UnixListener::bind(&unready)?;
+    fs::rename(unready, gate)?;
+    Ok(listener)
 }
 
 /// Obeys one command; `Some` ends the process.
