@@ -16,8 +16,8 @@ pub struct Bounds {
     pub stream_handshake: Duration,
     /// How long a stream that no task asks for is kept; a Create that uses it follows within seconds.
     pub stream_unclaimed: Duration,
-    /// How long a block device named by its serial may take to appear: the kernel probes disks while init boots.
-    pub serial_wait: Duration,
+    /// How long a block device that a Create names may take to appear: the kernel probes disks while init boots.
+    pub device_wait: Duration,
     /// RLIMIT_NOFILE of the daemon: a process takes up to six descriptors, so this is some 10,000 processes.
     pub nofile: u64,
     /// Events kept for a subscriber that is not there; some hundred containers that start and stop.
@@ -40,7 +40,7 @@ impl Default for Bounds {
             delete_margin: Duration::from_secs(2),
             stream_handshake: Duration::from_millis(5_000),
             stream_unclaimed: Duration::from_millis(60_000),
-            serial_wait: Duration::from_secs(5),
+            device_wait: Duration::from_secs(5),
             nofile: 65_536,
             event_replay: 4_096,
             runc_create: Duration::from_secs(60),

@@ -16,7 +16,7 @@ impl Config {
             io_drain: self.bounds.io_drain,
             delete_drain: self.bounds.delete_drain,
             delete_margin: self.bounds.delete_margin,
-            device_wait: self.bounds.serial_wait,
+            device_wait: self.bounds.device_wait,
         }
     }
 
@@ -31,7 +31,7 @@ impl Config {
             deadlines: Deadlines {
                 create: self.bounds.runc_create,
                 change: self.bounds.runc_change,
-                look: self.bounds.runc_query,
+                query: self.bounds.runc_query,
                 checkpoint: self.bounds.runc_checkpoint,
             },
         }

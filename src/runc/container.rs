@@ -115,7 +115,7 @@ impl Container {
 
     /// `runc kill --all`: signals every process of the container's cgroup.
     pub async fn kill_all(&self, signal: Signal) -> Result<(), RuncError> {
-        let mut call = Invocation::new("kill", self.runtime.settings.deadlines.look);
+        let mut call = Invocation::new("kill", self.runtime.settings.deadlines.query);
         call.arg("--all");
         call.after_id(signal.to_string());
         self.run(call).await.map(drop)
@@ -131,7 +131,7 @@ impl Container {
 
     /// `runc ps`: the pids of every process of the container, as this machine numbers them.
     pub async fn ps(&self) -> Result<Vec<u32>, RuncError> {
-        let mut call = Invocation::new("ps", self.runtime.settings.deadlines.look);
+        let mut call = Invocation::new("ps", self.runtime.settings.deadlines.query);
         call.arg("--format").arg("json");
         let printed = self.run(call).await?;
         let unusable =

@@ -73,7 +73,7 @@ pub struct Deadlines {
     /// start, delete, pause, resume and update.
     pub change: Duration,
     /// kill and ps: they only look or send.
-    pub look: Duration,
+    pub query: Duration,
     /// checkpoint, whose caller may ask for less.
     pub checkpoint: Duration,
 }

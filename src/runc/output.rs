@@ -5,16 +5,20 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-use crate::sys::process::pipe;
+use crate::sys::process::{pipe, read_now};
 
 /// Output beyond this is read and thrown away, so that runc never blocks on a full pipe.
 const KEPT_BYTES: usize = 1024 * 1024;
 
 const BLOCK_BYTES: usize = 16 * 1024;
+
+/// What a pipe holds unless it is told otherwise (pipe(7)).
+const PIPE_BYTES: usize = 64 * 1024;
 
 /// The reading end of a pipe, and what came through it.
 pub struct Output {
@@ -31,37 +35,29 @@ impl Output {
 
     /// Reads until the end of the pipe, then waits for ever: the exit of the child is what ends an invocation.
     pub async fn collect(&mut self) -> Infallible {
-        while self.pipe.readable().await.is_ok() {
-            if !self.take_ready() {
-                break;
-            }
+        let mut block = [0; BLOCK_BYTES];
+        while let Ok(length @ 1..) = self.pipe.read(&mut block).await {
+            self.keep(&block[..length]);
         }
         std::future::pending().await
     }
 
-    /// Takes what is in the pipe by now. `false` at its end.
-    fn take_ready(&mut self) -> bool {
-        let mut block = [0; BLOCK_BYTES];
-        loop {
-            match self.pipe.try_read(&mut block) {
-                Ok(0) => return false,
-                Ok(n) => {
-                    let room = KEPT_BYTES - self.kept.len();
-                    self.kept.extend_from_slice(&block[..n.min(room)]);
-                }
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-            }
-        }
-    }
-
     /// All that was printed, up to the bound. To be called when the child has ended.
     pub fn finish(mut self) -> Vec<u8> {
-        // tokio's try_read says WouldBlock until its driver has seen the pipe; the descriptor itself knows better.
+        // tokio says WouldBlock until its driver has seen the pipe; the descriptor itself knows better. What a
+        // grandchild writes meanwhile is not waited for: no more is taken than a pipe holds.
         let mut block = [0; BLOCK_BYTES];
-        while let Ok(n @ 1..) = nix::unistd::read(&self.pipe, &mut block) {
-            let room = KEPT_BYTES - self.kept.len();
-            self.kept.extend_from_slice(&block[..n.min(room)]);
+        for _ in 0..PIPE_BYTES / BLOCK_BYTES {
+            match read_now(self.pipe.as_fd(), &mut block) {
+                Ok(length @ 1..) => self.keep(&block[..length]),
+                Ok(0) | Err(_) => break,
+            }
         }
         self.kept
+    }
+
+    fn keep(&mut self, block: &[u8]) {
+        let room = KEPT_BYTES - self.kept.len();
+        self.kept.extend_from_slice(&block[..block.len().min(room)]);
     }
 }

@@ -9,6 +9,7 @@ mod system;
 mod task;
 
 use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -58,4 +59,14 @@ fn only(services: HashMap<String, Service>) -> Service {
 fn namespace(ctx: &TtrpcContext) -> String {
     let named = ctx.metadata.get(NAMESPACE_METADATA).and_then(|values| values.first());
     named.filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+}
+
+/// A path of the guest, as a request names it. INVALID_ARGUMENT unless it is absolute and only goes down.
+fn guest_path(field: &str, text: &str) -> ttrpc::Result<PathBuf> {
+    let path = Path::new(text);
+    let leads_upwards = path.components().any(|part| part == Component::ParentDir);
+    if !path.is_absolute() || leads_upwards || text.contains('\0') {
+        return Err(error::invalid(format_args!("{field} {text:?} is no absolute path without ..")));
+    }
+    Ok(path.to_owned())
 }

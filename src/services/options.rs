@@ -2,7 +2,7 @@
 //! A host may send options that mean nothing to this guest, and its container must start all the same: what cannot be
 //! read becomes the defaults and one warning. Only a value that is understood and makes no sense is an error.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
 use protobuf::well_known_types::any::Any;
 use protobuf::Message;
@@ -11,6 +11,7 @@ use vminitd_api::spinbox::SpinboxOpts;
 use vminitd_api::type_url;
 
 use super::error::invalid;
+use super::guest_path;
 use crate::io::Owner;
 use crate::task::{CgroupsMode, CheckpointOptions, RuntimeOptions};
 
@@ -101,17 +102,12 @@ fn cgroups_mode(name: &str) -> ttrpc::Result<Option<CgroupsMode>> {
     CgroupsMode::named(name).map(Some).ok_or_else(unknown)
 }
 
-/// A path of the guest; an empty text is none.
+/// A path that may be left out.
 fn path(field: &str, text: &str) -> ttrpc::Result<Option<PathBuf>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let path = Path::new(text);
-    let leads_upwards = path.components().any(|part| part == Component::ParentDir);
-    if !path.is_absolute() || leads_upwards || text.contains('\0') {
-        return Err(invalid(format_args!("{field} {text:?} is no absolute path without ..")));
-    }
-    Ok(Some(path.to_owned()))
+    guest_path(field, text).map(Some)
 }
 
 #[cfg(test)]

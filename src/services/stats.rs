@@ -5,7 +5,7 @@ use protobuf::{Message, MessageField};
 use vminitd_api::containerd::cgroups_v2::metrics as wire;
 use vminitd_api::type_url;
 
-use crate::task::{
+use crate::cgroup::{
     Cpu, HugeTlb, Io, IoDevice, Memory, MemoryEvents, Pids, Pressure, Psi, Rdma, RdmaDevice, Stats,
 };
 

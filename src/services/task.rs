@@ -1,7 +1,5 @@
 //! containerd's Task service, versions 2 and 3: the messages are the same.
 
-use std::path::PathBuf;
-
 use async_trait::async_trait;
 use protobuf::well_known_types::any::Any;
 use protobuf::well_known_types::empty::Empty;
@@ -15,7 +13,7 @@ use vminitd_api::containerd::types;
 use vminitd_api::type_url;
 
 use super::error::{invalid, unimplemented};
-use super::{namespace, options, stats, Domain};
+use super::{guest_path, namespace, options, stats, Domain};
 use crate::events::{timestamp, StdioUris};
 use crate::io::{StdioSpec, Uri};
 use crate::sys::signal::Signal;
@@ -25,7 +23,7 @@ use crate::task::{
 };
 
 /// Methods that change nothing and start nothing: they end with their client.
-pub const ABANDONABLE: [&str; 5] = ["State", "Wait", "Connect", "Pids", "Stats"];
+pub const ABANDONABLE: [&str; 4] = ["State", "Wait", "Connect", "Stats"];
 
 /// Go's zero time: what containerd reads as "has not exited". An unset timestamp would be read as 1970.
 const NEVER_SECONDS: i64 = -62_135_596_800;
@@ -64,9 +62,7 @@ fn stdio(uris: &StdioUris) -> ttrpc::Result<StdioSpec> {
 
 fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<CreateRequest> {
     let id = ContainerId::parse(&req.id)?;
-    if !req.bundle.starts_with('/') || req.bundle.contains('\0') {
-        return Err(invalid(format_args!("bundle {:?} is no absolute path", req.bundle)));
-    }
+    let bundle = guest_path("bundle", &req.bundle)?;
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
         return Err(unimplemented("create from a checkpoint"));
     }
@@ -82,7 +78,7 @@ fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<C
     Ok(CreateRequest {
         id,
         namespace: namespace(ctx),
-        bundle: PathBuf::from(req.bundle),
+        bundle,
         rootfs: req.rootfs.into_iter().map(mount).collect(),
         stdio: stdio(&uris)?,
         uris,
@@ -108,14 +104,11 @@ fn exec_request(req: ExecProcessRequest) -> ttrpc::Result<ExecRequest> {
 fn checkpoint_request(ctx: &TtrpcContext, req: CheckpointTaskRequest) -> ttrpc::Result<CheckpointRequest> {
     let container = ContainerId::parse(&req.id)?;
     let options = options::checkpoint(req.options.as_ref())?;
-    let path = match req.path.as_str() {
-        // containerd's shim names the folder in either place.
-        "" => options.image_path.clone().unwrap_or_default(),
-        path => PathBuf::from(path),
+    // containerd's shim names the folder in either place.
+    let path = match (req.path.as_str(), &options.image_path) {
+        ("", Some(path)) => path.clone(),
+        (path, _) => guest_path("path", path)?,
     };
-    if !path.is_absolute() {
-        return Err(invalid(format_args!("checkpoint path {path:?} is no absolute path")));
-    }
     Ok(CheckpointRequest { container, path, options, patience: crate::wire::patience(ctx.timeout_nano) })
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
 use super::rlimit::Limit;
@@ -117,4 +117,9 @@ pub fn dev_null() -> io::Result<OwnedFd> {
 /// A pipe: its reading end, its writing end; both close-on-exec and blocking.
 pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
+}
+
+/// Reads what a descriptor that does not block has by now; 0 at its end.
+pub fn read_now(fd: BorrowedFd<'_>, block: &mut [u8]) -> io::Result<usize> {
+    Ok(nix::unistd::read(fd, block)?)
 }

@@ -1,6 +1,5 @@
 //! Bundles that were made for a host, and only those are removed.
 
-use crate::lock::Lock;
 use std::collections::HashSet;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -8,8 +7,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::blocking;
 use super::error::TaskError;
 use super::ids::ContainerId;
+use crate::lock::Lock;
 use crate::rootfs;
 
 /// The folder of bundles; a handle.
@@ -51,8 +52,7 @@ impl Bundles {
     ) -> Result<PathBuf, TaskError> {
         let path = self.0.dir.join(id.as_str());
         let (bundles, bundle) = (self.0.dir.clone(), path.clone());
-        let written = tokio::task::spawn_blocking(move || write(&bundles, &bundle, &files)).await;
-        match written.map_err(|_| TaskError::Interrupted("writing the bundle"))? {
+        match blocking("writing the bundle", move || write(&bundles, &bundle, &files)).await? {
             Ok(()) => {
                 self.made().insert(path.clone());
                 Ok(path)
@@ -60,20 +60,23 @@ impl Bundles {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Err(TaskError::BundleExists(id.clone()))
             }
-            Err(source) => Err(TaskError::Bundle { container: id.clone(), source }),
+            Err(source) => Err(TaskError::Bundle { what: "write", path, source }),
         }
     }
 
-    /// Removes a bundle, if it was made here, and nothing of what is still mounted in it. A failure is logged: the container is gone all the same.
+    /// Removes a bundle, if it was made here, and nothing of what is still mounted in it. A failure is logged: the
+    /// container is gone all the same.
     pub async fn remove(&self, bundle: &Path) {
         if !self.made().remove(bundle) {
             return;
         }
         let path = bundle.to_owned();
-        match tokio::task::spawn_blocking(move || rootfs::remove_tree(&path)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(bundle = %bundle.display(), %error, "cannot remove a bundle"),
-            Err(_) => tracing::warn!(bundle = %bundle.display(), "removing a bundle was interrupted"),
+        let removed = blocking("removing the bundle", move || rootfs::remove_tree(&path)).await;
+        let removed = removed.and_then(|removed| {
+            removed.map_err(|source| TaskError::Bundle { what: "remove", path: bundle.to_owned(), source })
+        });
+        if let Err(error) = removed {
+            tracing::warn!(%error, "a bundle is left");
         }
     }
 

@@ -136,7 +136,7 @@ impl Container {
         self.processes.lock()
     }
 
-    /// Looks at one process.
+    /// Does something with one process, under the lock.
     pub fn with<T>(&self, who: &ProcessId, look: impl FnOnce(&mut Entry) -> T) -> Result<T, TaskError> {
         self.find(&mut self.processes(), who).map(look)
     }
@@ -231,7 +231,7 @@ impl Container {
             tracing::info!(container = %self.id, process = %who, pid = entry.pid(), "started");
             self.publish(event);
         }
-        self.feed(processes, who, Input::StartEnded);
+        self.feed(processes, who, Input::CallEnded);
     }
 
     /// Whether what is left of this container must be killed: its init has ended, and the kernel did not see to it.
@@ -257,6 +257,11 @@ impl Container {
         let mut processes = self.processes();
         let Processes { init, execs, .. } = &mut *processes;
         execs.values_mut().chain([init]).filter_map(|entry| entry.relays.take()).collect()
+    }
+
+    /// Drops an exec that was deleted. Whoever waits for one that never ran learns it from its sender's end.
+    pub fn forget_exec(&self, exec: &ExecId) {
+        self.processes().execs.remove(exec);
     }
 
     /// Drops what is left of the execs: their container is gone. Whoever waits for one that never ran learns it.
@@ -289,6 +294,7 @@ impl Container {
         let (outcome, who) = (self.with(who, |entry| entry.outcome.subscribe()), who.clone());
         async move { told(outcome?, who).await }
     }
+
     /// Sends a signal to one process.
     pub fn signal(&self, who: &ProcessId, signal: Signal) -> Result<(), TaskError> {
         let process = self.with(who, |entry| match (entry.state.reaped(), &entry.process) {

@@ -1,9 +1,8 @@
-//! Deleting a container or an exec, and stopping all of them.
+//! Deleting a container or an exec.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::container::Container;
@@ -69,7 +68,7 @@ impl Tasks {
                     .await?
             }
         };
-        drain(container, container.take_relays(), until).await;
+        close(container, container.take_relays(), until).await;
         self.dismantle(container).await?;
         self.remove(&container.id);
         container.forget_execs();
@@ -89,67 +88,25 @@ impl Tasks {
         self.parts().bundles.remove(&container.bundle).await;
         Ok(())
     }
-
-    /// Kills and removes every container: the end of the daemon. Takes no longer than twice `limit`.
-    pub async fn stop_all(&self, limit: Duration) {
-        self.close();
-        self.parts().runtime.stop();
-        if tokio::time::timeout(limit, self.stop_each()).await.is_err() {
-            tracing::warn!("containers were not stopped in time");
-        }
-        self.finish_followers(limit).await;
-    }
-
-    async fn stop_each(&self) {
-        // Those that are there now are stopped at once; a runc that hangs in a Create holds up only itself.
-        self.stop_these(self.all()).await;
-        self.no_create_under_way().await;
-        self.stop_these(self.all()).await;
-    }
-
-    async fn stop_these(&self, containers: Vec<Arc<Container>>) {
-        let mut stops = JoinSet::new();
-        for container in containers {
-            let tasks = self.clone();
-            stops.spawn(async move { tasks.stop(&container).await });
-        }
-        while let Some(stopped) = stops.join_next().await {
-            if let Err(error) = stopped {
-                tracing::error!(%error, "stopping a container panicked");
-            }
-        }
-    }
-
-    /// Kills a container and deletes it; one whose Delete is under way is left to that.
-    async fn stop(&self, container: &Container) {
-        // Refused when it has ended; and then that is as well.
-        let _ = kill_init(container).await;
-        let until = Instant::now() + self.parts().bounds.delete_drain;
-        let told = exit_told(container, &ProcessId::Init, until).await;
-        // Their readers are waited for once, for all containers together.
-        container.take_relays().into_iter().for_each(Relays::release);
-        let deleted = match told {
-            Ok(_) => self.delete(&container.id, &ProcessId::Init, None).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = deleted {
-            tracing::warn!(container = %container.id, %error, "cannot remove a container");
-        }
-    }
 }
 
-async fn exit_told(container: &Container, who: &ProcessId, until: Instant) -> Result<Reaped, TaskError> {
+pub(super) async fn exit_told(
+    container: &Container,
+    who: &ProcessId,
+    until: Instant,
+) -> Result<Reaped, TaskError> {
     let told = tokio::time::timeout_at(until, container.wait(who)).await;
     told.map_err(|_| TaskError::Deadline("the end of the process"))?
 }
 
-/// Lets the readers take what processes have written; then the streams are closed.
-async fn drain(container: &Container, relays: Vec<Relays>, until: Instant) {
+/// Lets the readers take what processes have written; then closes the streams.
+async fn close(container: &Container, relays: Vec<Relays>, until: Instant) {
     for relays in &relays {
         if !relays.output_done().within(until.duration_since(Instant::now())).await {
             tracing::warn!(container = %container.id, "output was not taken in time");
         }
     }
+    drop(relays);
 }
 
 async fn delete_exec(container: &Container, exec: &ExecId, until: Instant) -> Result<Deleted, TaskError> {
@@ -160,8 +117,7 @@ async fn delete_exec(container: &Container, exec: &ExecId, until: Instant) -> Re
         false => None,
     };
     let relays = container.with(&who, |entry| entry.relays.take())?;
-    drain(container, relays.into_iter().collect(), until).await;
-    // Whoever waits for one that never ran learns it from its sender's end.
-    container.processes().execs.remove(exec);
+    close(container, relays.into_iter().collect(), until).await;
+    container.forget_exec(exec);
     Ok(Deleted { pid, reaped })
 }

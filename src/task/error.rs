@@ -1,5 +1,7 @@
 //! Why something cannot be done to a task.
 
+use std::path::PathBuf;
+
 use crate::io::{OpenError, StreamId};
 use crate::reaper::ReaperGone;
 use crate::rootfs::RootfsError;
@@ -34,7 +36,7 @@ pub enum TaskError {
     Finished(ProcessId),
     #[error("init of container {0} is not running")]
     InitGone(ContainerId),
-    /// No more containers: the daemon is on its way down.
+    /// Nothing new begins: the daemon is on its way down.
     #[error("the guest is shutting down")]
     Stopping,
     #[error("{0} took too long")]
@@ -59,8 +61,8 @@ pub enum TaskError {
     Reaper(#[from] ReaperGone),
     #[error("send signal {signal} to {process}: {source}")]
     Signal { signal: Signal, process: ProcessId, source: std::io::Error },
-    #[error("write bundle {container}: {source}")]
-    Bundle { container: ContainerId, source: std::io::Error },
+    #[error("{what} bundle {}: {source}", path.display())]
+    Bundle { what: &'static str, path: PathBuf, source: std::io::Error },
     /// A blocking step was given up because the runtime is going down, or it panicked.
     #[error("{0} was interrupted")]
     Interrupted(&'static str),

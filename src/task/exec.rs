@@ -38,7 +38,7 @@ impl Tasks {
     }
 
     fn add_exec(&self, request: ExecRequest) -> Result<(), TaskError> {
-        self.open()?;
+        self.refuse_when_stopping()?;
         let container = self.get(&request.container)?;
         let mut processes = container.processes();
         if processes.execs.contains_key(&request.exec) {
@@ -113,7 +113,7 @@ pub(super) fn begin(container: &Container, exec: &ExecId) -> Result<ExecPlan, Ta
     refuse_execs(container, init)?;
     container.advance(entry, &who, "start", Op::Start)?;
     let plan = entry.plan.take().expect("an exec is started once, and has its plan until then");
-    container.feed(&mut processes, &who, Input::StartBegan);
+    container.feed(&mut processes, &who, Input::CallBegan);
     container.feed(&mut processes, &ProcessId::Init, Input::ExecBegan);
     Ok(plan)
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::container::Container;
 use super::error::TaskError;
+use super::gate::Input;
 use super::ids::{ContainerId, ProcessId};
-use super::kill::thaw_killed;
 use super::registry::Tasks;
 use super::state::{Op, State};
 use super::CheckpointOptions;
@@ -71,15 +71,28 @@ impl Tasks {
         if criu::find(PATH).is_none() {
             return Err(TaskError::NoCriu);
         }
-        container.runc.checkpoint(&request.path, &request.options, request.patience).await?;
-        container.publish(Happening::Checkpointed { path: request.path });
-        Ok(())
+        // One that ends with its checkpoint is told of after it.
+        container.feed(&mut container.processes(), &ProcessId::Init, Input::CallBegan);
+        let saved = container.runc.checkpoint(&request.path, &request.options, request.patience).await;
+        let mut processes = container.processes();
+        if saved.is_ok() {
+            container.publish(Happening::Checkpointed { path: request.path });
+        }
+        container.feed(&mut processes, &ProcessId::Init, Input::CallEnded);
+        Ok(saved?)
     }
 }
 
 /// Lets what is frozen go on, if anything is.
-pub(super) async fn thaw(container: &Container) {
+async fn thaw(container: &Container) {
     if let Err(error) = container.runc.resume().await {
         tracing::debug!(container = %container.id, %error, "cannot thaw");
+    }
+}
+
+/// On cgroup v1 a frozen process dies only when it is thawed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
+pub(super) async fn thaw_killed(container: &Container) {
+    if container.cgroup.is_none() {
+        thaw(container).await;
     }
 }

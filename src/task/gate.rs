@@ -7,10 +7,10 @@
 pub enum Input {
     /// The process was reaped.
     Reaped,
-    /// A start began; until it has ended the exit is held back, so that it never precedes the start event.
-    StartBegan,
-    /// The start event was published, or the start failed and there will be none.
-    StartEnded,
+    /// A call began whose event is to come before the exit: a start, a checkpoint.
+    CallBegan,
+    /// Its event was published, or it failed and there will be none.
+    CallEnded,
     /// Every byte of output was handed to its stream, or the bound of the wait passed.
     OutputDone,
     /// An exec of this container is being started (of an init's gate only).
@@ -27,7 +27,7 @@ pub enum Input {
 #[derive(Debug, Clone)]
 pub struct Gate {
     reaped: bool,
-    starting: bool,
+    calls: usize,
     output_done: bool,
     execs_left: usize,
     oom_read: bool,
@@ -40,7 +40,7 @@ impl Gate {
     pub fn init() -> Gate {
         Gate {
             reaped: false,
-            starting: false,
+            calls: 0,
             output_done: false,
             execs_left: 0,
             oom_read: false,
@@ -58,8 +58,8 @@ impl Gate {
     pub fn feed(&mut self, input: Input) -> bool {
         match input {
             Input::Reaped => self.reaped = true,
-            Input::StartBegan => self.starting = true,
-            Input::StartEnded => self.starting = false,
+            Input::CallBegan => self.calls += 1,
+            Input::CallEnded => self.calls = self.calls.saturating_sub(1),
             Input::OutputDone => self.output_done = true,
             Input::ExecBegan => self.execs_left += 1,
             Input::ExecEnded => self.execs_left = self.execs_left.saturating_sub(1),
@@ -73,7 +73,7 @@ impl Gate {
 
     fn is_complete(&self) -> bool {
         self.reaped
-            && !self.starting
+            && self.calls == 0
             && self.output_done
             && self.execs_left == 0
             && self.oom_read
@@ -102,13 +102,13 @@ mod tests {
 
     #[test]
     fn an_exec_waits_for_its_start_its_reaping_and_its_output() {
-        check(Gate::exec(), &[StartBegan, StartEnded, Reaped, OomRead, OutputDone], Some(4));
-        check(Gate::exec(), &[StartBegan, StartEnded, OutputDone, Reaped, OomRead], Some(4));
+        check(Gate::exec(), &[CallBegan, CallEnded, Reaped, OomRead, OutputDone], Some(4));
+        check(Gate::exec(), &[CallBegan, CallEnded, OutputDone, Reaped, OomRead], Some(4));
     }
 
     #[test]
     fn an_exit_before_the_start_was_published_is_held_back() {
-        check(Gate::exec(), &[StartBegan, Reaped, OomRead, OutputDone, StartEnded], Some(4));
+        check(Gate::exec(), &[CallBegan, Reaped, OomRead, OutputDone, CallEnded], Some(4));
     }
 
     #[test]
@@ -134,8 +134,8 @@ mod tests {
     fn input() -> impl Strategy<Value = Input> {
         prop::sample::select(vec![
             Reaped,
-            StartBegan,
-            StartEnded,
+            CallBegan,
+            CallEnded,
             OutputDone,
             ExecBegan,
             ExecEnded,

@@ -3,7 +3,7 @@
 use super::blocking;
 use super::container::Container;
 use super::error::TaskError;
-use super::freeze::thaw;
+use super::freeze::thaw_killed;
 use super::ids::{ContainerId, ProcessId};
 use super::registry::Tasks;
 use super::state::State;
@@ -32,23 +32,17 @@ impl Tasks {
 /// Kills the init, frozen or not; in a pid namespace of its own the kernel then kills the rest.
 pub(super) async fn kill_init(container: &Container) -> Result<(), TaskError> {
     container.signal(&ProcessId::Init, Signal::KILL)?;
-    let paused = {
-        let mut processes = container.processes();
-        processes.killed = true;
-        processes.init.state == State::Paused
-    };
-    // A pause that is under way sees to it itself, and a resume does it anyway.
-    if paused {
+    if killed(container) == State::Paused {
         thaw_killed(container).await;
     }
     Ok(())
 }
 
-/// On cgroup v1 a frozen process dies only when it is thawed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
-pub(super) async fn thaw_killed(container: &Container) {
-    if container.cgroup.is_none() {
-        thaw(container).await;
-    }
+/// Takes note of a kill, for a pause that is under way. Returns the state of the init.
+fn killed(container: &Container) -> State {
+    let mut processes = container.processes();
+    processes.killed = true;
+    processes.init.state
 }
 
 /// Signals all that is in the container's cgroup.
@@ -60,6 +54,10 @@ pub(super) async fn signal_all(container: &Container, signal: Signal) -> Result<
             Err(error) => tracing::debug!(container = %container.id, %error, "cannot kill by cgroup.kill"),
         }
     }
+    if signal == Signal::KILL {
+        // runc itself thaws what is paused by now.
+        killed(container);
+    }
     Ok(container.runc.kill_all(signal).await?)
 }
 
@@ -70,7 +68,7 @@ pub(super) async fn kill_rest(container: &Container) {
     }
     // An exec may have left the cgroup; its exit is waited for all the same.
     for exec in container.processes().execs.values() {
-        if let (None, Some(process)) = (State::reaped(exec.state), &exec.process) {
+        if let (None, Some(process)) = (exec.state.reaped(), &exec.process) {
             // ESRCH: it has ended this very moment.
             let _ = process.signal(Signal::KILL);
         }

@@ -20,11 +20,11 @@ mod oom;
 mod registry;
 mod resources;
 mod settle;
+mod start;
 mod state;
+mod stop;
 
-pub use crate::cgroup::{
-    Cpu, HugeTlb, Io, IoDevice, Memory, MemoryEvents, Pids, Pressure, Psi, Rdma, RdmaDevice, Stats,
-};
+pub use crate::cgroup::Stats;
 pub use crate::reaper::Reaped;
 pub use crate::rootfs::Mount;
 pub use crate::runc::resources::Resources;

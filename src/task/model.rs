@@ -19,7 +19,7 @@ use super::gate::Input;
 use super::ids::{ContainerId, ExecId, ProcessId};
 use super::registry::{Bounds, Parts, Tasks};
 use super::state::Op;
-use super::{exec, oom, Bundles, ExecRequest, RuntimeOptions};
+use super::{exec, oom, start, Bundles, ExecRequest, RuntimeOptions};
 use crate::events::{Exchange, Happening, StdioUris, Subscription};
 use crate::io::{Owner, RelayTasks, StdioSpec, StreamBounds, StreamClose, StreamTable, Uri};
 use crate::reaper::{Exit, Pid, Process, Reaped, Reaper};
@@ -173,23 +173,12 @@ impl Life {
     }
 
     fn start_init(&mut self) -> Vec<Next> {
-        let init = &ProcessId::Init;
-        let mut processes = self.container.processes();
-        if self.container.advance(&mut processes.init, init, "start", Op::Start).is_err() {
-            return vec![];
-        }
-        self.container.feed(&mut processes, init, Input::StartBegan);
-        vec![Next::InitStarted]
+        start::begin(&self.container).map_or(vec![], |()| vec![Next::InitStarted])
     }
 
     fn init_started(&mut self) -> Vec<Next> {
         let failed = self.chance.once_in(8);
-        let (op, event) = match failed {
-            true => (Op::StartFailed, None),
-            false => (Op::Started, Some(Happening::Started { pid: INIT_PID })),
-        };
-        let mut processes = self.container.processes();
-        self.container.end_start(&mut processes, &ProcessId::Init, op, event);
+        start::ended(&self.container, !failed);
         if failed {
             vec![Next::StartInit]
         } else {
@@ -248,7 +237,7 @@ impl Life {
             return vec![Next::DeleteExec(n)];
         }
         if let ProcessId::Exec(exec) = who {
-            self.container.processes().execs.remove(&exec);
+            self.container.forget_exec(&exec);
         }
         vec![]
     }
@@ -323,7 +312,7 @@ fn parts(exchange: Exchange) -> Parts {
         scratch: "/nowhere".into(),
         no_pivot: false,
         file_limit: Limit { soft: 0, hard: 0 },
-        deadlines: Deadlines { create: never, change: never, look: never, checkpoint: never },
+        deadlines: Deadlines { create: never, change: never, query: never, checkpoint: never },
     };
     Parts {
         runtime: Runtime::new(Reaper::without_thread(), settings),

@@ -9,16 +9,13 @@ use std::time::Duration;
 use super::bundles::Bundles;
 use super::container::{Container, Snapshot};
 use super::error::TaskError;
-use super::gate::Input;
 use super::ids::{ContainerId, ProcessId};
-use super::kill::kill_init;
-use super::state::Op;
 use super::{oom, settle};
-use crate::events::{Exchange, Happening};
+use crate::events::Exchange;
 use crate::io::{RelayTasks, StreamTable};
 use crate::reaper::{ExitOf, Reaped};
 use crate::runc::spec::Policy;
-use crate::runc::{RuncError, Runtime};
+use crate::runc::Runtime;
 use crate::tracked::Tracked;
 
 use tokio::sync::{watch, Semaphore, SemaphorePermit};
@@ -110,7 +107,7 @@ impl Tasks {
     }
 
     /// Refuses what would begin new work during the stop.
-    pub(super) fn open(&self) -> Result<(), TaskError> {
+    pub(super) fn refuse_when_stopping(&self) -> Result<(), TaskError> {
         match self.slots().closed {
             true => Err(TaskError::Stopping),
             false => Ok(()),
@@ -168,7 +165,7 @@ impl Tasks {
         self.slots().by_id.is_empty()
     }
 
-    /// From now on no Create begins.
+    /// From now on nothing new begins.
     pub(super) fn close(&self) {
         self.slots().closed = true;
     }
@@ -187,38 +184,6 @@ impl Tasks {
             Slot::Reserved => None,
         };
         slots.by_id.values().filter_map(ready).collect()
-    }
-
-    /// Starts the init, or an exec that was added.
-    pub async fn start(&self, id: &ContainerId, who: &ProcessId) -> Result<u32, TaskError> {
-        self.open()?;
-        let container = self.get(id)?;
-        match who {
-            ProcessId::Init => self.start_init(&container).await,
-            ProcessId::Exec(exec) => self.start_exec(&container, exec).await,
-        }
-    }
-
-    async fn start_init(&self, container: &Container) -> Result<u32, TaskError> {
-        let init = &ProcessId::Init;
-        {
-            let mut processes = container.processes();
-            container.advance(&mut processes.init, init, "start", Op::Start)?;
-            container.feed(&mut processes, init, Input::StartBegan);
-        }
-        let started = container.runc.start().await;
-        if let Err(RuncError::Deadline { .. }) = started {
-            // Nobody can tell whether it runs by now. ESRCH: it ran, and has ended.
-            let _ = kill_init(container).await;
-        }
-        let mut processes = container.processes();
-        let pid = processes.init.pid();
-        let (op, event) = match started {
-            Ok(()) => (Op::Started, Some(Happening::Started { pid })),
-            Err(_) => (Op::StartFailed, None),
-        };
-        container.end_start(&mut processes, init, op, event);
-        Ok(started.map(|()| pid)?)
     }
 
     pub fn state(&self, id: &ContainerId, who: &ProcessId) -> Result<(PathBuf, Snapshot), TaskError> {

@@ -31,7 +31,16 @@ pub enum State {
     StoppedStarting(Reaped),
     Stopped(Reaped),
     /// A delete is under way.
-    Deleting(Option<Reaped>),
+    Deleting(Before),
+}
+
+/// What a process was before its delete began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    Created,
+    NotStarted,
+    /// Or it has ended since: deleting a created init kills it.
+    Stopped(Reaped),
 }
 
 /// What can happen to a process.
@@ -92,12 +101,13 @@ impl State {
             (Resuming, ResumeFailed) => Ok(Paused),
             // What is frozen can be killed.
             (Created | Running | Pausing | Paused | Resuming, Exited(reaped)) => Ok(Stopped(reaped)),
-            (Created | NotStarted, Delete) => Ok(Deleting(None)),
-            (Stopped(reaped), Delete) => Ok(Deleting(Some(reaped))),
-            // Deleting a created init kills it.
-            (Deleting(None), Exited(reaped)) => Ok(Deleting(Some(reaped))),
-            (Deleting(Some(reaped)), DeleteFailed) => Ok(Stopped(reaped)),
-            (Deleting(None), DeleteFailed) => Ok(Created),
+            (Created, Delete) => Ok(Deleting(Before::Created)),
+            (NotStarted, Delete) => Ok(Deleting(Before::NotStarted)),
+            (Stopped(reaped), Delete) => Ok(Deleting(Before::Stopped(reaped))),
+            (Deleting(Before::Created), Exited(reaped)) => Ok(Deleting(Before::Stopped(reaped))),
+            (Deleting(Before::Created), DeleteFailed) => Ok(Created),
+            (Deleting(Before::NotStarted), DeleteFailed) => Ok(NotStarted),
+            (Deleting(Before::Stopped(reaped)), DeleteFailed) => Ok(Stopped(reaped)),
             (from, op) => Err(Refused { from, op }),
         }
     }
@@ -106,7 +116,8 @@ impl State {
     pub fn reaped(self) -> Option<Reaped> {
         match self {
             State::StoppedStarting(reaped) | State::Stopped(reaped) => Some(reaped),
-            State::Deleting(reaped) => reaped,
+            State::Deleting(Before::Stopped(reaped)) => Some(reaped),
+            State::Deleting(Before::Created | Before::NotStarted) => None,
             State::Created | State::Starting | State::NotStarted | State::Running => None,
             State::Pausing | State::Paused | State::Resuming => None,
         }
@@ -135,11 +146,13 @@ impl State {
     /// What State answers.
     pub fn status(self) -> Status {
         match self {
-            State::Created | State::Starting | State::NotStarted | State::Deleting(None) => Status::Created,
+            State::Created | State::Starting | State::NotStarted => Status::Created,
+            State::Deleting(Before::Created | Before::NotStarted) => Status::Created,
             State::Running => Status::Running,
             State::Pausing => Status::Pausing,
             State::Paused | State::Resuming => Status::Paused,
-            State::StoppedStarting(_) | State::Stopped(_) | State::Deleting(Some(_)) => Status::Stopped,
+            State::StoppedStarting(_) | State::Stopped(_) => Status::Stopped,
+            State::Deleting(Before::Stopped(_)) => Status::Stopped,
         }
     }
 
@@ -172,6 +185,8 @@ mod tests {
 
     const DEAD: Reaped = Reaped { exit: Exit::Code(1), at: SystemTime::UNIX_EPOCH };
 
+    const UNTOUCHED: State = Deleting(Before::Created);
+
     fn check(from: State, op: Op, expected: Option<State>) {
         assert_eq!(from.after(op).ok(), expected, "{from:?} after {op:?}");
     }
@@ -179,7 +194,7 @@ mod tests {
     #[test]
     fn a_process_is_started_once() {
         check(Created, Start, Some(Starting));
-        for from in [Starting, NotStarted, Running, StoppedStarting(DEAD), Stopped(DEAD), Deleting(None)] {
+        for from in [Starting, NotStarted, Running, StoppedStarting(DEAD), Stopped(DEAD), UNTOUCHED] {
             check(from, Start, None);
         }
     }
@@ -197,23 +212,27 @@ mod tests {
     fn an_exec_whose_start_failed_can_only_be_deleted() {
         check(Starting, StartFailedForGood, Some(NotStarted));
         check(NotStarted, Start, None);
-        check(NotStarted, Delete, Some(Deleting(None)));
+        check(NotStarted, Delete, Some(Deleting(Before::NotStarted)));
         assert_eq!(NotStarted.status(), Status::Created);
     }
 
     #[test]
     fn what_runs_or_is_being_started_cannot_be_deleted() {
-        for from in [Running, Starting, StoppedStarting(DEAD), Deleting(None)] {
+        for from in [Running, Starting, StoppedStarting(DEAD), UNTOUCHED] {
             check(from, Delete, None);
         }
-        check(Created, Delete, Some(Deleting(None)));
-        check(Stopped(DEAD), Delete, Some(Deleting(Some(DEAD))));
+        check(Created, Delete, Some(UNTOUCHED));
+        check(Stopped(DEAD), Delete, Some(Deleting(Before::Stopped(DEAD))));
     }
 
     #[test]
     fn a_failed_delete_can_be_tried_again() {
-        check(Deleting(Some(DEAD)), DeleteFailed, Some(Stopped(DEAD)));
-        check(Deleting(None), DeleteFailed, Some(Created));
+        for from in [Created, NotStarted, Stopped(DEAD)] {
+            let deleting = from.after(Delete).expect("it can be deleted");
+            check(deleting, DeleteFailed, Some(from));
+        }
+        let killed = UNTOUCHED.after(Exited(DEAD)).expect("it can die");
+        check(killed, DeleteFailed, Some(Stopped(DEAD)));
     }
 
     #[test]
@@ -224,7 +243,7 @@ mod tests {
         check(Paused, Resume, Some(Resuming));
         check(Resuming, ResumeDone, Some(Running));
         check(Resuming, ResumeFailed, Some(Paused));
-        for from in [Created, Starting, NotStarted, Stopped(DEAD), Deleting(None)] {
+        for from in [Created, Starting, NotStarted, Stopped(DEAD), UNTOUCHED] {
             check(from, Pause, None);
             check(from, Resume, None);
         }

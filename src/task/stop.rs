@@ -1,0 +1,63 @@
+//! The end of all containers, when the daemon stops.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::container::Container;
+use super::delete::exit_told;
+use super::ids::ProcessId;
+use super::kill::kill_init;
+use super::registry::Tasks;
+use crate::io::Relays;
+
+impl Tasks {
+    /// Kills and removes every container: the end of the daemon. Takes no longer than twice `limit`.
+    pub async fn stop_all(&self, limit: Duration) {
+        self.close();
+        self.parts().runtime.stop();
+        if tokio::time::timeout(limit, self.stop_each()).await.is_err() {
+            tracing::warn!("containers were not stopped in time");
+        }
+        self.finish_followers(limit).await;
+    }
+
+    async fn stop_each(&self) {
+        // Those that are there now are stopped at once; a runc that hangs in a Create holds up only itself.
+        self.stop_these(self.all()).await;
+        self.no_create_under_way().await;
+        self.stop_these(self.all()).await;
+    }
+
+    async fn stop_these(&self, containers: Vec<Arc<Container>>) {
+        let mut stops = JoinSet::new();
+        for container in containers {
+            let tasks = self.clone();
+            stops.spawn(async move { tasks.stop(&container).await });
+        }
+        while let Some(stopped) = stops.join_next().await {
+            if let Err(error) = stopped {
+                tracing::error!(%error, "stopping a container panicked");
+            }
+        }
+    }
+
+    /// Kills a container and deletes it; one whose Delete is under way is left to that.
+    async fn stop(&self, container: &Container) {
+        // Refused when it has ended; and then that is as well.
+        let _ = kill_init(container).await;
+        let until = Instant::now() + self.parts().bounds.delete_drain;
+        let told = exit_told(container, &ProcessId::Init, until).await;
+        // Their readers are waited for once, for all containers together.
+        container.take_relays().into_iter().for_each(Relays::release);
+        let deleted = match told {
+            Ok(_) => self.delete(&container.id, &ProcessId::Init, None).await.map(drop),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = deleted {
+            tracing::warn!(container = %container.id, %error, "cannot remove a container");
+        }
+    }
+}
