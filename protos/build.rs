@@ -5,9 +5,16 @@ use std::{env, fs};
 
 use ttrpc_codegen::{Codegen, Customize, ProtobufCustomize};
 
-/// Our own files, then one of another project's that nobody else has generated code for.
-const PROTOS: [(&str, &str); 4] =
-    [(OURS, "bundle"), (OURS, "system"), (OURS, "vmevents"), (VENDORED, "spinbox")];
+/// Our own files, then those of other projects that nobody else has generated code for.
+const PROTOS: [(&str, &str); 7] = [
+    (OURS, "bundle"),
+    (OURS, "stdio"),
+    (OURS, "system"),
+    (OURS, "vmevents"),
+    (VENDORED, "spinbox"),
+    (VENDORED, "streaming"),
+    (VENDORED, "transfer"),
+];
 
 const OURS: &str = ".";
 const VENDORED: &str = "../vendor-protos";
@@ -40,14 +47,17 @@ fn generate(proto: &Path, out: &Path) {
         .run()
         .unwrap_or_else(|e| panic!("generate from {}: {e}", proto.display()));
     for entry in fs::read_dir(out).expect("list the output folder") {
-        strip_inner_attributes(&entry.expect("read the output folder").path());
+        put_right(&entry.expect("read the output folder").path());
     }
 }
 
+/// The generator writes service names in Rust's camel case; on the wire it is this one's own that counts.
+const RENAMED: (&str, &str) = ("stdio.v1.StdIo", "stdio.v1.StdIO");
+
 /// `include!` refuses files with inner attributes or inner doc comments (rust-lang/rust#18810).
-fn strip_inner_attributes(path: &Path) {
+fn put_right(path: &Path) {
     let text = fs::read_to_string(path).expect("read generated code");
     let kept: Vec<&str> =
         text.lines().filter(|line| !line.starts_with("#!") && !line.starts_with("//!")).collect();
-    fs::write(path, kept.join("\n")).expect("write generated code");
+    fs::write(path, kept.join("\n").replace(RENAMED.0, RENAMED.1)).expect("write generated code");
 }

@@ -141,14 +141,14 @@ async fn serve(config: &Config, file_limit: Limit, no_pivot: bool) -> anyhow::Re
     }
     let signals = Signals::of(&shutdown::SIGNALS).context("read signals")?;
     let (reaper, fatal) = reaper::Reaper::start().context("start the reaper")?;
-    let streams = io::StreamTable::new(config.stream_bounds());
+    let streams = io::StreamTable::new(config.stream_settings());
     // The stream port first: it must be up before an RPC can name a stream.
     let stream_listener = Listener::bind(&config.stream).context("bind the stream port")?;
     let rpc_listener = Listener::bind(&config.rpc).context("bind the RPC port")?;
     logging::milestone("vsock-listen");
 
     let exchange = events::Exchange::new(config.bounds.event_replay);
-    let relays = io::RelayTasks::new(config.profile.stream_close);
+    let relays = io::RelayTasks::new(config.relay_settings());
     let tasks = Tasks::new(Parts {
         runtime: runc::Runtime::new(reaper, config.runc_settings(file_limit, no_pivot)),
         exchange: exchange.clone(),
@@ -163,8 +163,10 @@ async fn serve(config: &Config, file_limit: Limit, no_pivot: bool) -> anyhow::Re
     let domain = services::Domain {
         tasks: tasks.clone(),
         exchange: exchange.clone(),
+        streams: streams.clone(),
         stop: Arc::new(asked),
         version: config.profile.version,
+        stream_ids: config.profile.stream_ids,
     };
     let stop = watch::Sender::new(false);
     let connections = Tracked::default();

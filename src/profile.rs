@@ -1,9 +1,9 @@
 //! What differs between the hosts that may boot this guest: one table, one struct.
 //!
 //! No other file asks which host it is; it reads the row it needs. Rows that a launcher must be able to change are
-//! flags too: the ports, the way a stream is closed, and what is done to a spec.
+//! flags too: the ports, the way streams are named and closed, and what is done to a spec.
 
-pub use crate::io::StreamClose;
+pub use crate::io::{StreamClose, StreamIds};
 pub use crate::runc::spec::Policy;
 
 /// What one host expects of its guest.
@@ -17,6 +17,8 @@ pub struct Profile {
     pub rpc_port: u32,
     /// Port of the raw stdio streams.
     pub stream_port: u32,
+    /// How streams are named on the stream port.
+    pub stream_ids: StreamIds,
     /// How the end of a stream is made known to the host.
     pub stream_close: StreamClose,
     /// Who publishes TaskDelete.
@@ -55,6 +57,7 @@ const GENERIC: Profile = Profile {
     mode: Mode::Listen,
     rpc_port: 1024,
     stream_port: 1025,
+    stream_ids: StreamIds::Numeric,
     stream_close: StreamClose::Delete,
     delete_event: DeleteEvent::Guest,
     spec: Policy::AsIs,
@@ -66,7 +69,7 @@ const GENERIC: Profile = Profile {
 pub const PROFILES: [Profile; 3] = [
     GENERIC,
     Profile { name: "spinbox", delete_event: DeleteEvent::Host, spec: Policy::Relaxed, ..GENERIC },
-    Profile { name: "nerdbox", mode: Mode::Dial, version: "dev", ..GENERIC },
+    Profile { name: "nerdbox", mode: Mode::Dial, stream_ids: StreamIds::Named, version: "dev", ..GENERIC },
 ];
 
 impl Profile {

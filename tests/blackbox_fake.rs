@@ -1,15 +1,17 @@
 //! The daemon as its host sees it, on a runc that fails, hangs and dies as a script says. Failures, races and what
 //! still answers meanwhile; nothing here needs root.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{json, Value};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use vminit_shim::api::containerd::api::{ConnectRequest, Status};
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{Client, Event, Guest, INIT};
 use vminitd_test_support::calls::{brief, create, create_in, exec, running, state, status, stopped};
-use vminitd_test_support::{code, Daemon, EventLog, LIMIT};
+use vminitd_test_support::{code, poll_until, Daemon, EventLog, LIMIT};
 
 /// What must answer while runc hangs answers within this.
 const PROMPT: Duration = Duration::from_secs(2);
@@ -52,6 +54,33 @@ async fn everything_else_answers_while_one_create_hangs() {
     hanging.await.expect("join").expect("the first create goes on undisturbed");
     assert_eq!(status(&guest, "slow", INIT).await, Status::CREATED);
     for id in ["runs", "ended", "slow"] {
+        guest.delete(id, INIT).await.expect("delete");
+    }
+    daemon.stop().await;
+}
+
+/// Each runc takes memory and time of a processor; a burst of them would take all of a small machine.
+#[tokio::test]
+async fn eight_runcs_create_at_once_and_the_others_take_their_turn() {
+    let daemon = Daemon::with_fake_runc().await;
+    daemon.script(&json!({"create": {"*": {"hold": "gate"}}}));
+    let guest = Arc::new(daemon.guest().await);
+    let ids: Vec<String> = (0..12).map(|n| format!("c{n}")).collect();
+    let mut creates = JoinSet::new();
+    for id in ids.clone() {
+        let guest = guest.clone();
+        creates.spawn(async move { create(&guest, &id, &["exit", "0"]).await });
+    }
+    let begun = || ids.iter().filter(|id| !daemon.calls("create", id).is_empty()).count();
+    let eight = || if begun() < 8 { Err(format!("{} have begun", begun())) } else { Ok(()) };
+    poll_until(LIMIT, "creates begin", eight).await;
+    prompt("State", state(&guest, "c11", INIT)).await.expect_err("being created");
+    assert_eq!(begun(), 8);
+    daemon.release("gate");
+    while let Some(created) = creates.join_next().await {
+        created.expect("join").expect("create");
+    }
+    for id in &ids {
         guest.delete(id, INIT).await.expect("delete");
     }
     daemon.stop().await;

@@ -16,6 +16,10 @@ pub mod service {
     pub const SYSTEM: &str = "containerd.vminitd.services.system.v1.System";
     /// Bundle directories.
     pub const BUNDLE: &str = "containerd.vminitd.services.bundle.v1.Bundle";
+    /// Stdin and output of processes, as calls.
+    pub const STDIO: &str = "containerd.vminitd.services.stdio.v1.StdIO";
+    /// containerd's streams over the RPC connection.
+    pub const STREAMING: &str = "containerd.services.streaming.v1.Streaming";
     /// Events, under the name the nerdbox host uses.
     pub const EVENTS_NERDBOX: &str = "nerdbox.services.vmevents.v1.Events";
     /// Events, under the name the spinbox host uses.
@@ -36,6 +40,14 @@ pub mod type_url {
     pub const SPINBOX_OPTIONS: &str = "io.containerd.spinbox.v1.SpinboxOpts";
     /// What Task.Stats answers; hosts compare it as a string.
     pub const METRICS: &str = "io.containerd.cgroups.v2.Metrics";
+    /// The first message on a stream of the Streaming service: its id.
+    pub const STREAM_INIT: &str = "containerd.services.streaming.v1.StreamInit";
+    /// The answer to it.
+    pub const EMPTY: &str = "google.protobuf.Empty";
+    /// Bytes on such a stream.
+    pub const DATA: &str = "containerd.types.transfer.Data";
+    /// How many bytes more the other side may send.
+    pub const WINDOW_UPDATE: &str = "containerd.types.transfer.WindowUpdate";
 }
 
 /// The metadata key under which a caller names containerd's namespace.
@@ -52,11 +64,26 @@ mod generated {
     pub mod spinbox {
         include!(concat!(env!("OUT_DIR"), "/spinbox/spinbox.rs"));
     }
+    pub mod stdio {
+        include!(concat!(env!("OUT_DIR"), "/stdio/stdio.rs"));
+    }
+    pub mod stdio_ttrpc {
+        include!(concat!(env!("OUT_DIR"), "/stdio/stdio_ttrpc.rs"));
+    }
+    pub mod streaming {
+        include!(concat!(env!("OUT_DIR"), "/streaming/streaming.rs"));
+    }
+    pub mod streaming_ttrpc {
+        include!(concat!(env!("OUT_DIR"), "/streaming/streaming_ttrpc.rs"));
+    }
     pub mod system {
         include!(concat!(env!("OUT_DIR"), "/system/system.rs"));
     }
     pub mod system_ttrpc {
         include!(concat!(env!("OUT_DIR"), "/system/system_ttrpc.rs"));
+    }
+    pub mod transfer {
+        include!(concat!(env!("OUT_DIR"), "/transfer/transfer.rs"));
     }
     pub mod vmevents {
         include!(concat!(env!("OUT_DIR"), "/vmevents/vmevents.rs"));
@@ -65,6 +92,9 @@ mod generated {
         include!(concat!(env!("OUT_DIR"), "/vmevents/vmevents_ttrpc.rs"));
     }
     // The modules that generated code expects beside it, one for each imported file.
+    pub(crate) mod any {
+        pub use protobuf::well_known_types::any::*;
+    }
     pub(crate) mod empty {
         pub use containerd_shim_protos::types::empty::*;
     }
@@ -73,4 +103,7 @@ mod generated {
     }
 }
 
-pub use generated::{bundle, bundle_ttrpc, spinbox, system, system_ttrpc, vmevents_ttrpc};
+pub use generated::{
+    bundle, bundle_ttrpc, spinbox, stdio, stdio_ttrpc, streaming, streaming_ttrpc, system, system_ttrpc,
+    transfer, vmevents_ttrpc,
+};

@@ -12,6 +12,9 @@ pub struct Bounds {
     pub delete_drain: Duration,
     /// What Delete leaves of its caller's deadline for its own work and the way back.
     pub delete_margin: Duration,
+    /// How long a stdin that CloseIO is to end must be silent first. What was written before the call may come after
+    /// it; spinbox's host looks for input every 50 ms.
+    pub closeio_idle: Duration,
     /// How long a new stream connection may take to say which stream it is.
     pub stream_handshake: Duration,
     /// How long a stream that no task asks for is kept; a Create that uses it follows within seconds.
@@ -38,6 +41,7 @@ impl Default for Bounds {
             io_drain: Duration::from_millis(500),
             delete_drain: Duration::from_millis(10_000),
             delete_margin: Duration::from_secs(2),
+            closeio_idle: Duration::from_millis(100),
             stream_handshake: Duration::from_millis(5_000),
             stream_unclaimed: Duration::from_millis(60_000),
             device_wait: Duration::from_secs(5),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Address, Problem};
-use crate::profile::{Policy, Profile, StreamClose};
+use crate::profile::{Policy, Profile, StreamClose, StreamIds};
 
 /// One setting; its place in [`KEYS`] is its discriminant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub(super) enum Key {
     StreamListen,
     StateDir,
     Runtime,
+    StreamIds,
     StreamClose,
     Spec,
 }
@@ -40,7 +41,7 @@ const fn row(key: Key, name: &'static str, expected: &'static str, help: &'stati
     Row { key, name, expected, help }
 }
 
-const KEYS: [Row; 13] = [
+const KEYS: [Row; 14] = [
     row(Key::Debug, "debug", BOOL, "log at level debug"),
     row(Key::Version, "version", BOOL, "print the version and exit"),
     row(Key::V, "v", BOOL, "the same as -version"),
@@ -57,6 +58,7 @@ const KEYS: [Row; 13] = [
     ),
     row(Key::StateDir, "state-dir", PATH, "keep bundles and the runtime's state beneath this directory"),
     row(Key::Runtime, "runtime", PATH, "the OCI runtime"),
+    row(Key::StreamIds, "stream-ids", "numeric or named", "how streams are named on the stream port"),
     row(Key::StreamClose, "stream-close", "delete or eof", "when a finished output stream is closed"),
     row(Key::Spec, "spec", "as-is or relaxed", "what is done to config.json before the OCI runtime reads it"),
 ];
@@ -100,6 +102,7 @@ pub(super) struct Settings {
     pub(super) stream_listen: Option<Address>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) runtime: Option<PathBuf>,
+    pub(super) stream_ids: Option<StreamIds>,
     pub(super) stream_close: Option<StreamClose>,
     pub(super) spec: Option<Policy>,
 }
@@ -126,6 +129,7 @@ impl Settings {
             Key::StreamListen => self.stream_listen = Some(unix(value)?),
             Key::StateDir => self.state_dir = Some(absolute(value)?),
             Key::Runtime => self.runtime = Some(absolute(value)?),
+            Key::StreamIds => self.stream_ids = Some(stream_ids(value)?),
             Key::StreamClose => self.stream_close = Some(stream_close(value)?),
             Key::Spec => self.spec = Some(spec(value)?),
         }
@@ -154,6 +158,14 @@ fn unix(value: &str) -> Option<Address> {
 fn absolute(value: &str) -> Option<PathBuf> {
     // A path with a null byte in it cannot be handed to the kernel.
     (value.starts_with('/') && !value.contains('\0')).then(|| PathBuf::from(value))
+}
+
+fn stream_ids(value: &str) -> Option<StreamIds> {
+    match value {
+        "numeric" => Some(StreamIds::Numeric),
+        "named" => Some(StreamIds::Named),
+        _ => None,
+    }
 }
 
 fn stream_close(value: &str) -> Option<StreamClose> {

@@ -146,6 +146,7 @@ impl Config {
         let mut profile = settings.host.unwrap_or(generic);
         profile.rpc_port = settings.rpc_port.unwrap_or(profile.rpc_port);
         profile.stream_port = settings.stream_port.unwrap_or(profile.stream_port);
+        profile.stream_ids = settings.stream_ids.unwrap_or(profile.stream_ids);
         profile.stream_close = settings.stream_close.unwrap_or(profile.stream_close);
         profile.spec = settings.spec.unwrap_or(profile.spec);
         Config {

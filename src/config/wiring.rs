@@ -1,14 +1,22 @@
 //! What each room gets of the settings, in the room's own words.
 
 use super::Config;
-use crate::io::StreamBounds;
+use crate::io::{RelaySettings, StreamSettings};
 use crate::runc::{Deadlines, Settings};
 use crate::sys::rlimit::Limit;
 use crate::task::Bounds;
 
 impl Config {
-    pub fn stream_bounds(&self) -> StreamBounds {
-        StreamBounds { handshake: self.bounds.stream_handshake, unclaimed: self.bounds.stream_unclaimed }
+    pub fn stream_settings(&self) -> StreamSettings {
+        StreamSettings {
+            ids: self.profile.stream_ids,
+            handshake: self.bounds.stream_handshake,
+            unclaimed: self.bounds.stream_unclaimed,
+        }
+    }
+
+    pub fn relay_settings(&self) -> RelaySettings {
+        RelaySettings { close: self.profile.stream_close, stdin_idle: self.bounds.closeio_idle }
     }
 
     pub fn task_bounds(&self) -> Bounds {

@@ -1,19 +1,21 @@
-//! Moving bytes: from a process's pipe to its stream, and from its stream to its pipe.
+//! Moving bytes: from a process's pipe or terminal to its stream, and back.
+//!
+//! One task per direction, each with one buffer of its own: a stream that stalls holds up its process and nothing else.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::sys::socket::{recv, shutdown, MsgFlags, Shutdown};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::unix::pipe::{Receiver, Sender};
-use tokio::sync::watch;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{oneshot, watch};
 
+use super::closing::StdinCloser;
 use crate::sys::socket::Socket;
 
-/// Bytes moved at once: the capacity of a pipe, and what vsock carries at full speed (4 KiB reach a third of it).
-const BLOCK_BYTES: usize = 64 * 1024;
+/// Bytes moved at once: what vsock carries at full speed (4 KiB reach a third of it).
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
+
+/// What a relay begins with: most processes say little, and there may be thousands of them.
+const FIRST_BYTES: usize = 4 * 1024;
 
 /// Pause between two shutdowns of a connection that is to drain. Measured: end of file 20 to 60 ms after the last byte.
 const EOF_REPEAT: Duration = Duration::from_millis(20);
@@ -28,86 +30,159 @@ pub enum StreamClose {
     Eof,
 }
 
-/// Relays output until the end of the pipe, says so on `done`, then ends the stream.
+/// What an output relay is told by others, and what it tells.
+pub struct Signals {
+    /// Set to true when every byte was handed over.
+    pub done: watch::Sender<bool>,
+    /// Its sender is dropped when the process is deleted; a value says that the relay is on its own from now on.
+    pub deleted: oneshot::Receiver<()>,
+    /// Turns true when the daemon stops: then only output that somebody may still take is waited for.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Relays output until the end of the pipe, then ends the stream.
 ///
-/// When the peer goes away the pipe is still read to its end, so that the process never blocks on it. Once `stopping`
-/// turns true a half-closed connection is kept no longer. Dropping the future closes both sides.
+/// When the peer goes away, or does not take the output before its process is deleted, the pipe is still read to its
+/// end: whoever holds it must neither block nor be killed by SIGPIPE.
 pub async fn output(
-    pipe: Receiver,
+    mut pipe: impl AsyncRead + Unpin,
     mut socket: Socket,
     close: StreamClose,
-    done: watch::Sender<bool>,
-    mut stopping: watch::Receiver<bool>,
+    mut signals: Signals,
 ) {
-    if let Err(error) = copy_output(pipe, &mut socket).await {
-        tracing::debug!(%error, "the reader of an output stream is gone");
-        done.send_replace(true);
-        return;
+    let taken = tokio::select! {
+        copied = copy(&mut pipe, &mut socket) => {
+            copied.inspect_err(|error| tracing::debug!(%error, "the reader of an output stream is gone")).is_ok()
+        }
+        () = deleted(&mut signals.deleted) => false,
+    };
+    if !taken {
+        drop(socket);
+        return output_for_nobody(pipe, signals).await;
     }
-    done.send_replace(true);
+    signals.done.send_replace(true);
     let ended = match close {
-        StreamClose::Delete => tokio::select! {
+        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => drain(&socket).await,
+        // A Unix socket carries a half-close, and never says that its peer has taken everything.
+        StreamClose::Eof | StreamClose::Delete => tokio::select! {
             ended = half_close(socket) => ended,
-            _ = stopping.wait_for(|stopping| *stopping) => Ok(()),
+            () = deleted(&mut signals.deleted) => Ok(()),
+            _ = signals.stopping.wait_for(|stopping| *stopping) => Ok(()),
         },
-        StreamClose::Eof => drain(socket).await,
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "an output stream ended with an error");
     }
 }
 
-/// Fails with the error of the socket, having read the pipe to its end all the same.
-async fn copy_output(mut pipe: Receiver, socket: &mut Socket) -> io::Result<()> {
-    let mut block = vec![0; BLOCK_BYTES];
-    let mut written = Ok(());
+/// Reads output to its end, or until the daemon stops.
+pub async fn output_for_nobody(pipe: impl AsyncRead + Unpin, mut signals: Signals) {
+    tokio::select! {
+        () = discard(pipe) => {}
+        _ = signals.stopping.wait_for(|stopping| *stopping) => {}
+    }
+    signals.done.send_replace(true);
+}
+
+pub(super) async fn deleted(deleted: &mut oneshot::Receiver<()>) {
+    if deleted.await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+/// Fails with the error of the socket; an error of the pipe is its end.
+async fn copy(pipe: &mut (impl AsyncRead + Unpin), socket: &mut Socket) -> io::Result<()> {
+    let mut block = Block::new();
     loop {
-        let n = match pipe.read(&mut block).await {
-            Ok(0) | Err(_) => return written,
-            Ok(n) => n,
-        };
-        if written.is_ok() {
-            written = socket.write_all(&block[..n]).await;
+        match block.fill(pipe).await {
+            Ok(0) | Err(_) => return Ok(()),
+            Ok(n) => socket.write_all(&block.bytes[..n]).await?,
         }
     }
 }
 
+/// Reads to the end, for nobody.
+pub(super) async fn discard(mut from: impl AsyncRead + Unpin) {
+    let mut block = Block::new();
+    while block.fill(&mut from).await.is_ok_and(|n| n > 0) {}
+}
+
 /// Says that no more will come, and keeps the connection until the peer has closed its side.
-async fn half_close(mut socket: Socket) -> io::Result<()> {
+pub async fn half_close(mut socket: Socket) -> io::Result<()> {
     socket.shutdown().await?;
-    let mut ignored = [0; 512];
-    while socket.read(&mut ignored).await? > 0 {}
+    discard(socket).await;
     Ok(())
 }
 
 /// Each shutdown asks the backend again whether its buffer is empty; once it is, it resets the connection.
-async fn drain(socket: Socket) -> io::Result<()> {
-    loop {
-        let fd = std::os::fd::AsRawFd::as_raw_fd(&socket.as_fd());
-        match shutdown(fd, Shutdown::Both) {
-            Ok(()) => {}
-            Err(Errno::ENOTCONN) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        // `shutdown` sets the sender's side only; that the peer is done shows when a read is no longer an end of file.
-        if recv(fd, &mut [0; 1], MsgFlags::MSG_DONTWAIT) == Err(Errno::ENOTCONN) {
-            return Ok(());
-        }
+async fn drain(socket: &Socket) -> io::Result<()> {
+    while !socket.shut_and_gone()? {
         tokio::time::sleep(EOF_REPEAT).await;
     }
+    Ok(())
 }
 
-/// Relays input until the stream ends or the process no longer reads; then the process sees the end of its stdin.
-pub async fn input(mut socket: Socket, mut pipe: Sender) {
-    let mut block = vec![0; BLOCK_BYTES];
+/// Relays input until the stream ends, its end was asked for, or the process no longer reads; then the process sees the
+/// end of its stdin. `idle` is how long the stream must be silent, with room in the pipe, before it ends on request:
+/// what the host wrote before it asked travels on another connection, and may come later.
+///
+/// What comes for a process that no longer reads is taken all the same: its host must not block on it.
+pub async fn input(
+    mut socket: Socket,
+    mut pipe: impl AsyncWrite + Unpin,
+    closer: StdinCloser,
+    idle: Duration,
+) {
+    let mut block = Block::new();
     loop {
-        let n = match socket.read(&mut block).await {
+        let n = match next(&mut socket, &mut block, &closer, idle).await {
             Ok(0) => return,
             Ok(n) => n,
             Err(error) => return tracing::debug!(%error, "an input stream broke"),
         };
-        if pipe.write_all(&block[..n]).await.is_err() {
-            return;
+        if pipe.write_all(&block.bytes[..n]).await.is_err() {
+            drop(pipe);
+            return discard(socket).await;
         }
     }
 }
+
+/// How many bytes came next; 0 at the end.
+async fn next(
+    socket: &mut Socket,
+    block: &mut Block,
+    closer: &StdinCloser,
+    idle: Duration,
+) -> io::Result<usize> {
+    tokio::select! {
+        biased;
+        read = block.fill(socket) => return read,
+        () = closer.asked() => {}
+    }
+    tokio::time::timeout(idle, block.fill(socket)).await.unwrap_or(Ok(0))
+}
+
+/// The buffer of one relay; it grows when a read has filled it.
+pub(super) struct Block {
+    pub bytes: Vec<u8>,
+    filled: bool,
+}
+
+impl Block {
+    pub fn new() -> Block {
+        Block { bytes: vec![0; FIRST_BYTES], filled: false }
+    }
+
+    /// Reads once into the beginning of the buffer. Cancel safe.
+    pub async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
+        if self.filled {
+            self.bytes.resize(BLOCK_BYTES, 0);
+        }
+        let n = from.read(&mut self.bytes).await?;
+        self.filled = n == self.bytes.len();
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests;

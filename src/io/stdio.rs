@@ -2,39 +2,29 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe::{Receiver, Sender};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 
-use super::relay::{self, StreamClose};
+use super::closing::StdinCloser;
+use super::ends::{End, Ends};
+use super::relay::{self, Signals, StreamClose};
+use super::rpc::{self, Served, ServedStdin};
 use super::streams::Streams;
-use super::uri::{StreamId, Uri};
-use crate::sys::process::{dev_null, pipe};
+use super::terminal::{Terminal, TerminalStreams};
+use super::uri::StreamId;
+use crate::sys::process::{pipe, widen};
 use crate::sys::socket::Socket;
 use crate::tracked::Tracked;
 
-/// Where the three go, as a request said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StdioSpec {
-    pub stdin: Uri,
-    pub stdout: Uri,
-    pub stderr: Uri,
-}
-
-impl StdioSpec {
-    /// The streams it names, each once.
-    pub fn streams(&self) -> impl Iterator<Item = StreamId> + Clone {
-        let stream = |uri| match uri {
-            Uri::Stream(id) => Some(id),
-            Uri::Null => None,
-        };
-        let shared = (self.stderr != self.stdout).then_some(self.stderr);
-        [Some(self.stdin), Some(self.stdout), shared].into_iter().flatten().filter_map(stream)
-    }
-}
+/// What a pipe of a process holds: four blocks of its relay, so that neither waits for every turn of the other. It is
+/// memory of the kernel, used by a process that writes faster than its host reads.
+const PIPE_BYTES: i32 = 256 * 1024;
 
 /// Whose the pipes of a container's processes are: a user there may open `/dev/stdout` again only if it is theirs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,91 +38,186 @@ pub struct Owner {
 pub enum OpenError {
     #[error("stream {0} is named twice")]
     NamedTwice(StreamId),
+    #[error("open {path}: {source}", path = path.display())]
+    File { path: PathBuf, source: io::Error },
+    /// The runtime is going down, or opening panicked.
+    #[error("opening a file was interrupted")]
+    Interrupted,
     #[error("open stdio: {0}")]
     Io(#[from] io::Error),
 }
 
 /// What is between a process and its streams until the process has been started.
 pub struct Stdio {
-    /// stdin, stdout and stderr of the process.
-    pub ends: [OwnedFd; 3],
+    /// stdin, stdout and stderr of the process; `None` if they are to be a terminal.
+    pub ends: Option<[OwnedFd; 3]>,
     pub pending: PendingRelays,
+    /// What the StdIO service reaches, from now on.
+    pub served: Served,
 }
 
-/// Relays that do not run yet. Dropping them closes the streams.
+/// Relays that do not run yet, but for those of the StdIO service. Dropping them closes the streams.
+#[derive(Default)]
 pub struct PendingRelays {
     stdin: Option<(Socket, Sender)>,
+    served_stdin: Option<ServedStdin>,
+    closer: StdinCloser,
     outputs: Vec<(Receiver, Socket)>,
+    served_outputs: Vec<Output>,
+    terminal: Option<TerminalStreams>,
 }
 
 impl Stdio {
-    /// Opens pipes for what goes to a stream, and `/dev/null` (for reading and writing) for the rest.
-    pub fn open(spec: StdioSpec, mut streams: Streams, owner: Owner) -> Result<Stdio, OpenError> {
-        let mut outputs = Vec::new();
-        let (stdin, stdin_relay) = match spec.stdin {
-            Uri::Null => (dev_null()?, None),
-            Uri::Stream(id) => {
-                let socket = streams.take(id).ok_or(OpenError::NamedTwice(id))?;
-                let (read, write) = owned_pipe(owner)?;
-                (read, Some((socket, Sender::from_owned_fd(write)?)))
-            }
+    /// Opens pipes for what goes to a stream or to the StdIO service. A terminal is opened by the runtime, later.
+    pub fn open(
+        ends: Ends,
+        mut streams: Streams,
+        owner: Owner,
+        tasks: &RelayTasks,
+    ) -> Result<Stdio, OpenError> {
+        if ends.terminal {
+            let terminal = Some(TerminalStreams::take(ends, &mut streams)?);
+            let pending = PendingRelays { terminal, ..Default::default() };
+            return Ok(Stdio { ends: None, pending, served: Served::default() });
+        }
+        let mut opening = Opening { streams, owner, tasks, pending: PendingRelays::default() };
+        let stdin = opening.stdin(ends.stdin)?;
+        let stdout = opening.output(ends.stdout)?;
+        let stderr = match ends.stderr {
+            // One pipe, or one open file, for both: the order of what the process writes is kept.
+            None => (stdout.0.try_clone()?, None),
+            Some(end) => opening.output(end)?,
         };
-        let stdout = output(spec.stdout, owner, &mut streams, &mut outputs)?;
-        // One stream for both is one pipe for both: the order of what the process writes is kept.
-        let stderr = match spec.stderr {
-            Uri::Stream(_) if spec.stderr == spec.stdout => stdout.try_clone()?,
-            uri => output(uri, owner, &mut streams, &mut outputs)?,
+        let served = Served { stdin: stdin.1, stdout: stdout.1, stderr: stderr.1 };
+        Ok(Stdio { ends: Some([stdin.0, stdout.0, stderr.0]), pending: opening.pending, served })
+    }
+}
+
+/// What is at hand while the ends of a process are opened, and the relays so far.
+struct Opening<'a> {
+    streams: Streams,
+    owner: Owner,
+    tasks: &'a RelayTasks,
+    pending: PendingRelays,
+}
+
+impl Opening<'_> {
+    fn stdin(&mut self, end: End) -> Result<(OwnedFd, Option<rpc::Input>), OpenError> {
+        let socket = match end {
+            End::Open(fd) => return Ok((fd, None)),
+            End::Stream(id) => Some(self.streams.take(&id).ok_or(OpenError::NamedTwice(id))?),
+            End::Served => None,
         };
-        Ok(Stdio { ends: [stdin, stdout, stderr], pending: PendingRelays { stdin: stdin_relay, outputs } })
+        let (read, write) = owned_pipe(self.owner)?;
+        let pipe = Sender::from_owned_fd(write)?;
+        let Some(socket) = socket else {
+            let (input, relay) = rpc::serve_stdin(pipe, &self.tasks.tasks);
+            self.pending.served_stdin = Some(relay);
+            return Ok((read, Some(input)));
+        };
+        self.pending.stdin = Some((socket, pipe));
+        Ok((read, None))
+    }
+
+    fn output(&mut self, end: End) -> Result<(OwnedFd, Option<rpc::Output>), OpenError> {
+        let socket = match end {
+            End::Open(fd) => return Ok((fd, None)),
+            End::Stream(id) => Some(self.streams.take_output(&id).ok_or(OpenError::NamedTwice(id))?),
+            End::Served => None,
+        };
+        let (read, write) = owned_pipe(self.owner)?;
+        let pipe = Receiver::from_owned_fd(read)?;
+        let Some(socket) = socket else {
+            let (done_tx, done) = watch::channel(false);
+            let (kept, deleted) = oneshot::channel();
+            let output = rpc::serve_output(pipe, done_tx, deleted, &self.tasks.tasks);
+            self.pending.served_outputs.push(Output { done, kept });
+            return Ok((write, Some(output)));
+        };
+        self.pending.outputs.push((pipe, socket));
+        Ok((write, None))
     }
 }
 
 /// Both ends are one file to the kernel (pipe(7)).
 fn owned_pipe(owner: Owner) -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = pipe()?;
+    if let Err(error) = widen(&read, PIPE_BYTES) {
+        // It does its work all the same.
+        tracing::debug!(%error, "cannot widen a pipe");
+    }
     if owner != Owner::default() {
         std::os::unix::fs::fchown(&read, Some(owner.uid), Some(owner.gid))?;
     }
     Ok((read, write))
 }
 
-fn output(
-    uri: Uri,
-    owner: Owner,
-    streams: &mut Streams,
-    relays: &mut Vec<(Receiver, Socket)>,
-) -> Result<OwnedFd, OpenError> {
-    let Uri::Stream(id) = uri else { return Ok(dev_null()?) };
-    let socket = streams.take(id).ok_or(OpenError::NamedTwice(id))?;
-    let (read, write) = owned_pipe(owner)?;
-    relays.push((Receiver::from_owned_fd(read)?, socket));
-    Ok(write)
+impl PendingRelays {
+    /// Ends stdin, before the relays run or later.
+    pub fn stdin_closer(&self) -> StdinCloser {
+        self.closer.clone()
+    }
+
+    /// Begins to move bytes; those of a terminal once it is attached.
+    pub fn start(self, tasks: &RelayTasks) -> Relays {
+        let stdin = self.stdin.map(|(socket, pipe)| tasks.input(socket, pipe, &self.closer));
+        let outputs = self.outputs.into_iter().map(|(pipe, socket)| tasks.output(pipe, Some(socket)));
+        Relays {
+            stdin,
+            _served_stdin: self.served_stdin,
+            closer: self.closer,
+            outputs: outputs.chain(self.served_outputs).collect(),
+            terminal_streams: self.terminal,
+            terminal: None,
+        }
+    }
 }
 
-impl PendingRelays {
-    /// Begins to move bytes.
-    pub fn start(self, tasks: &RelayTasks) -> Relays {
-        let stdin = self.stdin.map(|(socket, pipe)| tasks.tasks.spawn(relay::input(socket, pipe)));
-        let start_output = |(pipe, socket)| {
-            let (tx, done) = watch::channel(false);
-            let relay = relay::output(pipe, socket, tasks.close, tx, tasks.stopping.subscribe());
-            Output { task: tasks.tasks.spawn(relay), done }
-        };
-        Relays { stdin, outputs: self.outputs.into_iter().map(start_output).collect(), close: tasks.close }
-    }
+/// How relays end.
+#[derive(Debug, Clone, Copy)]
+pub struct RelaySettings {
+    pub close: StreamClose,
+    /// How long a stdin whose end was asked for must be silent before it ends.
+    pub stdin_idle: Duration,
 }
 
 /// All relays of the daemon; a handle. They are tracked here, so that a stop can wait for the last byte.
 #[derive(Clone)]
 pub struct RelayTasks {
-    close: StreamClose,
+    settings: RelaySettings,
     tasks: Tracked,
     stopping: Arc<watch::Sender<bool>>,
 }
 
 impl RelayTasks {
-    pub fn new(close: StreamClose) -> RelayTasks {
-        RelayTasks { close, tasks: Tracked::default(), stopping: Arc::new(watch::Sender::new(false)) }
+    pub fn new(settings: RelaySettings) -> RelayTasks {
+        RelayTasks { settings, tasks: Tracked::default(), stopping: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Begins to relay one input.
+    pub(super) fn input(
+        &self,
+        socket: Socket,
+        to: impl AsyncWrite + Unpin + Send + 'static,
+        closer: &StdinCloser,
+    ) -> AbortHandle {
+        self.tasks.spawn(relay::input(socket, to, closer.clone(), self.settings.stdin_idle))
+    }
+
+    /// Begins to relay one output. Without a socket it is read all the same, so that the process never blocks on it.
+    pub(super) fn output(
+        &self,
+        from: impl AsyncRead + Unpin + Send + 'static,
+        socket: Option<Socket>,
+    ) -> Output {
+        let (done_tx, done) = watch::channel(false);
+        let (kept, deleted) = oneshot::channel();
+        let signals = Signals { done: done_tx, deleted, stopping: self.stopping.subscribe() };
+        match socket {
+            Some(socket) => self.tasks.spawn(relay::output(from, socket, self.settings.close, signals)),
+            None => self.tasks.spawn(relay::output_for_nobody(from, signals)),
+        };
+        Output { done, kept }
     }
 
     /// Waits until what is still under way has been taken by its readers, but no longer than `limit`.
@@ -144,17 +229,22 @@ impl RelayTasks {
     }
 }
 
-struct Output {
-    task: AbortHandle,
+pub(super) struct Output {
     done: watch::Receiver<bool>,
+    /// Dropping it says that the process was deleted.
+    kept: oneshot::Sender<()>,
 }
 
 /// The relays of one process. Dropping them closes its streams; behind a backend that needs it, an output whose bytes
-/// were all handed over is left to drain first.
+/// were all handed over is left to drain first. The pipes of outputs are read on for whoever still holds them.
 pub struct Relays {
-    stdin: Option<AbortHandle>,
-    outputs: Vec<Output>,
-    close: StreamClose,
+    pub(super) stdin: Option<AbortHandle>,
+    _served_stdin: Option<ServedStdin>,
+    pub(super) closer: StdinCloser,
+    pub(super) outputs: Vec<Output>,
+    /// What waits for its terminal.
+    pub(super) terminal_streams: Option<TerminalStreams>,
+    pub(super) terminal: Option<Terminal>,
 }
 
 /// Tells when the output of a process is complete.
@@ -178,14 +268,16 @@ impl OutputDone {
 impl Relays {
     /// Ends the relay of stdin and leaves the outputs to [`RelayTasks::finish`]: the daemon stops.
     pub fn release(mut self) {
-        self.close_stdin();
-        self.outputs.clear();
+        for output in self.outputs.drain(..) {
+            // The relay may have ended.
+            let _ = output.kept.send(());
+        }
+        self.terminal.take().into_iter().for_each(Terminal::release);
     }
 
-    fn close_stdin(&self) {
-        if let Some(stdin) = &self.stdin {
-            stdin.abort();
-        }
+    /// Ends stdin, in its own time.
+    pub fn stdin_closer(&self) -> StdinCloser {
+        self.closer.clone()
     }
 
     /// Tells when the output is complete.
@@ -196,8 +288,8 @@ impl Relays {
 
 impl Drop for Relays {
     fn drop(&mut self) {
-        self.close_stdin();
-        let lingers = |output: &&Output| self.close == StreamClose::Eof && *output.done.borrow();
-        self.outputs.iter().filter(|output| !lingers(output)).for_each(|output| output.task.abort());
+        if let Some(stdin) = &self.stdin {
+            stdin.abort();
+        }
     }
 }

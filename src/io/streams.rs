@@ -4,62 +4,101 @@
 //! no request names expires.
 
 use crate::lock::Lock;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
-use super::uri::StreamId;
+use super::handshake::{self, Hello};
+use super::relay::half_close;
+use super::uri::{StreamId, StreamIds};
 use crate::sys::socket::Socket;
 
-/// How long a host may take.
+mod attached;
+
+pub use attached::{AttachError, HostEnd};
+
+/// How streams are named, and how long a host may take.
 #[derive(Debug, Clone, Copy)]
-pub struct StreamBounds {
+pub struct StreamSettings {
+    pub ids: StreamIds,
     /// Over the handshake.
     pub handshake: Duration,
     /// To name a stream in a request.
     pub unclaimed: Duration,
 }
 
-/// Streams that may wait or be in their handshake at once: more than any host has requests under way.
+/// Streams that may wait at once: more than any host has requests under way.
 const WAITING_MAX: usize = 1_024;
+
+/// Connections that may be in their handshake at once. The oldest gives way to a new one, as a host that means it has
+/// said its id within a round trip: silent ones keep nobody out.
+const HANDSHAKES_MAX: usize = 1_024;
 
 /// Streams that no request has named yet; a handle.
 #[derive(Clone)]
 pub struct StreamTable {
-    bounds: StreamBounds,
+    settings: StreamSettings,
     table: Arc<Lock<Table>>,
 }
 
 #[derive(Default)]
 struct Table {
     waiting: HashMap<StreamId, Waiting>,
-    handshakes: usize,
+    /// By age. Dropping a sender ends its handshake.
+    handshakes: BTreeMap<u64, oneshot::Sender<()>>,
+    next_handshake: u64,
 }
 
 struct Waiting {
     socket: Socket,
+    only_read: OnlyRead,
     /// Dropped when the stream leaves the table.
     _left: oneshot::Sender<()>,
 }
 
+/// Why a stream cannot be entered.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    #[error("its id is taken")]
+    Taken(Socket),
+    #[error("{WAITING_MAX} are waiting already")]
+    Full,
+    #[error("answer: {0}")]
+    Answer(#[from] io::Error),
+}
+
+/// Tells whoever carries a stream that its host will only read it. Dropped: that it may write.
+type OnlyRead = Option<oneshot::Sender<()>>;
+
 /// The streams that one request names, taken out of the table: dropping them closes them.
 #[derive(Debug, Default)]
-pub struct Streams(HashMap<StreamId, Socket>);
+pub struct Streams(HashMap<StreamId, (Socket, OnlyRead)>);
 
 impl Streams {
     /// Hands out a stream, once.
-    pub fn take(&mut self, id: StreamId) -> Option<Socket> {
-        self.0.remove(&id)
+    pub fn take(&mut self, id: &StreamId) -> Option<Socket> {
+        self.0.remove(id).map(|(socket, _)| socket)
+    }
+
+    /// The same, for one that is only written to from here.
+    pub fn take_output(&mut self, id: &StreamId) -> Option<Socket> {
+        let (socket, only_read) = self.0.remove(id)?;
+        if let Some(only_read) = only_read {
+            // Whoever carries it may have gone; the socket says so too.
+            let _ = only_read.send(());
+        }
+        Some(socket)
     }
 }
 
 impl StreamTable {
-    pub fn new(bounds: StreamBounds) -> StreamTable {
-        StreamTable { bounds, table: Arc::default() }
+    pub fn new(settings: StreamSettings) -> StreamTable {
+        StreamTable { settings, table: Arc::default() }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -67,76 +106,112 @@ impl StreamTable {
     }
 
     /// Takes the streams a request names: all of them, or none and the id of one that is not there.
-    pub fn claim(&self, ids: impl IntoIterator<Item = StreamId> + Clone) -> Result<Streams, StreamId> {
+    pub fn claim(&self, ids: &[StreamId]) -> Result<Streams, StreamId> {
         let mut table = self.table();
-        if let Some(missing) = ids.clone().into_iter().find(|id| !table.waiting.contains_key(id)) {
-            return Err(missing);
+        if let Some(missing) = ids.iter().find(|id| !table.waiting.contains_key(id)) {
+            return Err(missing.clone());
         }
-        let taken = ids.into_iter().filter_map(|id| Some((id, table.waiting.remove(&id)?.socket)));
+        let taken = ids.iter().filter_map(|id| {
+            let Waiting { socket, only_read, .. } = table.waiting.remove(id)?;
+            Some((id.clone(), (socket, only_read)))
+        });
         Ok(Streams(taken.collect()))
     }
 
     /// Closes those of these streams that wait: the request that names them has failed.
-    pub fn discard(&self, ids: impl IntoIterator<Item = StreamId>) {
+    pub fn discard(&self, ids: &[StreamId]) {
         let mut table = self.table();
-        ids.into_iter().for_each(|id| drop(table.waiting.remove(&id)));
+        ids.iter().for_each(|id| drop(table.waiting.remove(id)));
+    }
+
+    /// Closes all that wait: no request will name them any more.
+    pub fn clear(&self) {
+        self.table().waiting.clear();
     }
 
     /// Serves one new connection of the stream port until it is claimed, has expired or has failed.
-    pub async fn admit(self, socket: Socket) {
-        if !self.begin_handshake() {
-            tracing::warn!("stream refused: {WAITING_MAX} are waiting already");
-            return;
-        }
-        let id = tokio::time::timeout(self.bounds.handshake, read_id(socket)).await;
-        self.table().handshakes -= 1;
-        let (id, socket) = match id {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => return tracing::debug!(%error, "stream handshake failed"),
-            Err(_) => return tracing::debug!("stream handshake took too long"),
+    pub async fn admit(self, mut socket: Socket) {
+        let hello = match self.handshake(&mut socket).await {
+            Ok(hello) => hello,
+            Err(error) => return tracing::debug!(%error, "stream handshake failed"),
         };
-        match self.register(id, socket) {
-            Ok(left) => self.expire(id, left).await,
-            Err(error) => tracing::warn!(stream = %id, %error, "stream refused"),
+        match self.enter(&hello.id, socket, None, &hello.bytes) {
+            Ok(left) => self.expire(&hello.id, left).await,
+            Err(error) => {
+                tracing::warn!(stream = %hello.id, %error, "stream refused");
+                if let EnterError::Taken(socket) = error {
+                    self.refuse(&hello.id, socket).await;
+                }
+            }
         }
     }
 
-    fn begin_handshake(&self) -> bool {
-        let mut table = self.table();
-        let room = table.waiting.len() + table.handshakes < WAITING_MAX;
-        table.handshakes += usize::from(room);
-        room
+    /// Lets the host say its id, within its time and for as long as there is room for it.
+    async fn handshake(&self, socket: &mut Socket) -> io::Result<Hello> {
+        let (turn, gives_way) = self.begin_handshake();
+        let hello = tokio::select! {
+            hello = timeout(self.settings.handshake, handshake::read(self.settings.ids, socket)) => {
+                hello.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            }
+            _ = gives_way => Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        self.table().handshakes.remove(&turn);
+        hello
     }
 
-    /// Enters the stream, then answers with its id. An id that is taken is answered by closing the connection.
-    fn register(&self, id: StreamId, socket: Socket) -> io::Result<oneshot::Receiver<()>> {
+    fn begin_handshake(&self) -> (u64, oneshot::Receiver<()>) {
         let mut table = self.table();
-        if table.waiting.contains_key(&id) {
-            return Err(io::ErrorKind::AlreadyExists.into());
+        if table.handshakes.len() >= HANDSHAKES_MAX {
+            table.handshakes.pop_first();
         }
-        // The socket is non-blocking and nothing was ever written to it, so there is room for four bytes. Under the
-        // lock: by the time the host has read them, the stream can be claimed.
-        if nix::unistd::write(&socket, &id.0.to_be_bytes())? != size_of::<u32>() {
-            return Err(io::ErrorKind::WriteZero.into());
+        let (stays, gives_way) = oneshot::channel();
+        let turn = table.next_handshake;
+        table.next_handshake += 1;
+        table.handshakes.insert(turn, stays);
+        (turn, gives_way)
+    }
+
+    /// Enters a stream, then answers on it. What it returns resolves when the stream leaves the table.
+    fn enter(
+        &self,
+        id: &StreamId,
+        socket: Socket,
+        only_read: OnlyRead,
+        answer: &[u8],
+    ) -> Result<oneshot::Receiver<()>, EnterError> {
+        let mut table = self.table();
+        if table.waiting.contains_key(id) {
+            return Err(EnterError::Taken(socket));
         }
+        if table.waiting.len() >= WAITING_MAX {
+            return Err(EnterError::Full);
+        }
+        // Under the lock: by the time the host has read it, the stream can be claimed.
+        socket.write_at_once(answer)?;
         let (left_tx, left) = oneshot::channel();
-        table.waiting.insert(id, Waiting { socket, _left: left_tx });
+        table.waiting.insert(id.clone(), Waiting { socket, only_read, _left: left_tx });
         Ok(left)
     }
 
+    /// Tells the host that the id is taken. A connection that is closed right behind an answer may take it along, so
+    /// the host gets some time to read it.
+    async fn refuse(&self, id: &StreamId, mut socket: Socket) {
+        let Some(answer) = handshake::taken(self.settings.ids, id) else { return };
+        let told = async {
+            socket.write_all(&answer).await?;
+            half_close(socket).await
+        };
+        // A host that has gone needs no answer.
+        let _ = timeout(self.settings.handshake, told).await;
+    }
+
     /// Waits until the stream has left the table, and sees to it that it does.
-    async fn expire(&self, id: StreamId, left: oneshot::Receiver<()>) {
-        if tokio::time::timeout(self.bounds.unclaimed, left).await.is_err() {
+    async fn expire(&self, id: &StreamId, left: oneshot::Receiver<()>) {
+        if timeout(self.settings.unclaimed, left).await.is_err() {
             tracing::info!(stream = %id, "stream expired: no request named it");
-            self.table().waiting.remove(&id);
+            self.table().waiting.remove(id);
         }
     }
-}
-
-/// The host begins with the id of its stream: four bytes, big-endian.
-async fn read_id(mut socket: Socket) -> io::Result<(StreamId, Socket)> {
-    let id = socket.read_u32().await?;
-    Ok((StreamId(id), socket))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::resources::Resources;
 use super::scratch::Scratch;
 use super::{CheckpointOptions, Options, RuncError, Runtime};
 use crate::reaper::{ExitOf, Pid, Process, Window};
+use crate::sys::pty::Pty;
 use crate::sys::signal::Signal;
 
 /// A container that runc knows or is about to.
@@ -23,14 +24,17 @@ pub struct Container {
 pub struct Created {
     pub(super) pid: Pid,
     pub(super) window: Window,
+    pub(super) console: Option<Pty>,
 }
 
 impl Created {
-    /// Takes the process over from the reaper; its exit is delivered even if it has happened already.
-    pub fn claim(self, verb: &'static str) -> Result<(Process, ExitOf), RuncError> {
+    /// Takes the process over from the reaper; its exit is delivered even if it has happened already. Also returns
+    /// its console, if it was to have one.
+    pub fn claim(self, verb: &'static str) -> Result<(Process, ExitOf, Option<Pty>), RuncError> {
         let unusable =
             |e: crate::reaper::NotOurs| RuncError::Result { verb, what: "process", reason: e.to_string() };
-        self.window.claim(self.pid).map_err(unusable)
+        let (process, exit) = self.window.claim(self.pid).map_err(unusable)?;
+        Ok((process, exit, self.console))
     }
 }
 
@@ -39,9 +43,9 @@ impl Container {
         Container { runtime, id, options }
     }
 
-    /// `runc create`. `stdio` becomes that of the container's init, and runc's own meanwhile. When it fails nothing
-    /// is left of the container.
-    pub async fn create(&self, bundle: &Path, stdio: [OwnedFd; 3]) -> Result<Created, RuncError> {
+    /// `runc create`. `stdio` becomes that of the container's init, and runc's own meanwhile; without it the init gets
+    /// a terminal, as its spec has to say. When it fails nothing is left of the container.
+    pub async fn create(&self, bundle: &Path, stdio: Option<[OwnedFd; 3]>) -> Result<Created, RuncError> {
         let scratch = self.scratch("create")?;
         let mut call = Invocation::new("create", self.runtime.settings.deadlines.create);
         call.arg("--bundle").arg(bundle).arg("--pid-file").arg(scratch.pid_file());
@@ -65,8 +69,9 @@ impl Container {
         }
     }
 
-    /// `runc exec`, detached: starts one more process in the container. `process` is its OCI process spec.
-    pub async fn exec(&self, process: &[u8], stdio: [OwnedFd; 3]) -> Result<Created, RuncError> {
+    /// `runc exec`, detached: starts one more process in the container. `process` is its OCI process
+    /// spec; `stdio` as for a create.
+    pub async fn exec(&self, process: &[u8], stdio: Option<[OwnedFd; 3]>) -> Result<Created, RuncError> {
         let scratch = self.scratch("exec")?;
         let path = scratch.write("process.json", process).map_err(start_failed("exec"))?;
         let mut call = Invocation::new("exec", self.runtime.settings.deadlines.create);

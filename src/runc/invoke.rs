@@ -2,14 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use super::console::ConsoleSocket;
 use super::output::Output;
 use super::scratch::Scratch;
 use super::{log, Container, Created, RuncError};
 use crate::reaper::{Child, Exit, Pid, Window};
 use crate::sys::process::{dev_null, Program};
+use crate::sys::pty::Pty;
 use crate::sys::signal::Signal;
 
 /// How long a killed runc may take to end; one that hangs in the kernel is given up.
@@ -74,26 +77,60 @@ impl Container {
         Ok(stdout.finish())
     }
 
-    /// Runs an invocation that leaves a process with this stdio behind.
+    /// Runs an invocation that leaves a process behind, with this stdio or else with a console.
     pub(super) async fn leave_process(
         &self,
-        call: Invocation,
+        mut call: Invocation,
         scratch: &Scratch,
-        stdio: [OwnedFd; 3],
+        stdio: Option<[OwnedFd; 3]>,
     ) -> Result<Created, RuncError> {
+        let (stdio, console) = match stdio {
+            Some(stdio) => (stdio, None),
+            None => {
+                let (stdio, console) = prepare_console(&mut call, scratch).map_err(call.start_failed())?;
+                (stdio, Some(console))
+            }
+        };
         let program = self.program(&call, scratch, stdio)?;
+        let _turn = self.runtime.turn(call.verb).await?;
         let (child, window) = self.runtime.reaper.spawn_with_window(&program).map_err(call.start_failed())?;
         drop(program);
-        let ended = self.end(child, &call).await.and_then(|exit| verdict(&call, exit, scratch, &[]));
-        let pid = read_pid(&call, scratch);
-        match (ended, pid) {
-            (Ok(()), Ok(pid)) => Ok(Created { pid, window }),
-            // Killed at its deadline, runc may have started the process already: nobody would know of it.
+        let console = self.console(child, &call, scratch, console).await;
+        match (console, read_pid(&call, scratch)) {
+            (Ok(console), Ok(pid)) => Ok(Created { pid, window, console }),
+            // Killed at its deadline, or without a console, runc may have started the process all the same: nobody
+            // would know of it.
             (Err(error), Ok(pid)) => {
                 kill_leftover(window, pid);
                 Err(error)
             }
-            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+            (Err(error), Err(_)) | (Ok(_), Err(error)) => Err(error),
+        }
+    }
+
+    /// Waits for runc to end well; then for the console, if it was to send one.
+    async fn console(
+        &self,
+        child: Child,
+        call: &Invocation,
+        scratch: &Scratch,
+        expected: Option<(ConsoleSocket, Output)>,
+    ) -> Result<Option<Pty>, RuncError> {
+        let Some((socket, mut stderr)) = expected else {
+            // What it had to say is in the container's stderr, which was its own.
+            let exit = self.end(child, call).await?;
+            return verdict(call, exit, scratch, &[]).map(|()| None);
+        };
+        let exit = tokio::select! {
+            exit = self.end(child, call) => exit?,
+            never = stderr.collect() => match never {},
+        };
+        verdict(call, exit, scratch, &stderr.finish())?;
+        let verb = call.verb;
+        let unusable = |e: io::Error| RuncError::Result { verb, what: "console", reason: e.to_string() };
+        tokio::select! {
+            console = socket.receive() => console.map(Some).map_err(unusable),
+            () = self.runtime.stopping() => Err(RuncError::Stopping { verb }),
         }
     }
 
@@ -129,6 +166,18 @@ impl Container {
         }
         Err(error)
     }
+}
+
+/// Has runc send the console of the process. Its own stdio is none of the container's then; what it prints is kept.
+fn prepare_console(
+    call: &mut Invocation,
+    scratch: &Scratch,
+) -> io::Result<([OwnedFd; 3], (ConsoleSocket, Output))> {
+    let path = scratch.console_socket();
+    let socket = ConsoleSocket::bind(&path)?;
+    call.arg("--console-socket").arg(path);
+    let (stderr, err) = Output::new()?;
+    Ok(([dev_null()?, dev_null()?, err], (socket, stderr)))
 }
 
 fn kill_leftover(window: Window, pid: Pid) {

@@ -1,11 +1,12 @@
 //! The OCI runtime as typed calls.
 //!
 //! Each call is one invocation of the `runc` binary (or of one with runc's command line) with a scratch folder of its
-//! own for the log, the pid file and the process spec, and with a deadline of its own. Knows nothing of what a
+//! own for the log, the pid file, the console socket and the process spec, and with a deadline of its own. Knows nothing of what a
 //! container is to the rest of the program. Every call is to be awaited to its end: dropping one leaves runc running,
 //! which only the end of the daemon does. The scratch folders are on a tmpfs in PID 1, so their files are read and
 //! written in place.
 
+mod console;
 mod container;
 pub mod criu;
 mod invoke;
@@ -20,13 +21,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{watch, Semaphore, SemaphorePermit};
 
 pub use container::{Container, Created};
 pub use options::{CgroupsMode, CheckpointOptions, Options};
 
 use crate::reaper::Reaper;
 use crate::sys::rlimit::Limit;
+
+/// How many runcs may create a process at once. Each takes some 20 MiB (it copies its binary into memory first) and a
+/// fifth of a second of one processor: with 64 at once a machine of 512 MiB runs out of memory, and an emulated one
+/// ends none of them before the deadline of all.
+const CREATING_AT_ONCE: usize = 8;
 
 /// Why a `runc` invocation did not do its job.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +104,8 @@ pub struct Runtime {
     reaper: Reaper,
     settings: Arc<Settings>,
     stopping: Arc<watch::Sender<bool>>,
+    /// One for each runc that may create a process now.
+    turns: Arc<Semaphore>,
 }
 
 impl Runtime {
@@ -105,7 +113,12 @@ impl Runtime {
         if settings.no_pivot {
             tracing::warn!("runc gets --no-pivot: the root could not be moved off the initramfs");
         }
-        Runtime { reaper, settings: Arc::new(settings), stopping: Arc::new(watch::Sender::new(false)) }
+        Runtime {
+            reaper,
+            settings: Arc::new(settings),
+            stopping: Arc::new(watch::Sender::new(false)),
+            turns: Arc::new(Semaphore::new(CREATING_AT_ONCE)),
+        }
     }
 
     /// The container of this id, whether runc knows it or not.
@@ -116,6 +129,15 @@ impl Runtime {
     /// The daemon stops: from now on every runc is killed that does not tear down.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// Waits until one more runc may create a process; it may as long as what this returns is held. The deadline of
+    /// that runc begins after the wait. Refused once the daemon stops.
+    async fn turn(&self, verb: &'static str) -> Result<SemaphorePermit<'_>, RuncError> {
+        tokio::select! {
+            turn = self.turns.acquire() => Ok(turn.expect("nobody closes the semaphore")),
+            () = self.stopping() => Err(RuncError::Stopping { verb }),
+        }
     }
 
     async fn stopping(&self) {

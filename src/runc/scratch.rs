@@ -30,6 +30,10 @@ impl Scratch {
         self.0.join("pid")
     }
 
+    pub fn console_socket(&self) -> PathBuf {
+        self.0.join("console")
+    }
+
     /// A folder in it that does not exist yet.
     pub fn folder(&self, name: &str) -> PathBuf {
         self.0.join(name)

@@ -13,7 +13,9 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::{json, Map, Value};
+
+use crate::sys::pty::WindowSize;
 
 /// What is done to a `config.json` before runc reads it. What the request itself demands is done under both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,14 @@ pub fn exec_process(json: &[u8], terminal: bool) -> Result<Vec<u8>, SpecError> {
         Ok(())
     })?;
     Ok(edited.unwrap_or_else(|| json.to_vec()))
+}
+
+/// The process spec, with the size that its terminal is to have from the beginning; as it is if there is none.
+pub fn with_window_size(json: Vec<u8>, size: Option<WindowSize>) -> Result<Vec<u8>, SpecError> {
+    let Some(WindowSize { columns, rows }) = size else { return Ok(json) };
+    let mut process = object("the process spec", &json)?;
+    process.insert("consoleSize".into(), json!({"width": columns, "height": rows}));
+    Ok(to_text(&process))
 }
 
 /// Applies `change`; returns the new text, or `None` if all is as it was.

@@ -1,11 +1,12 @@
 //! The one place where errors of the domain become gRPC codes.
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 
 use ttrpc::{get_status, Code, Error, Status};
 
 use crate::events::CutOff;
-use crate::io::{OpenError, UriError};
+use crate::io::{AttachError, Broken, CutOff as OutputCutOff, InputError, OpenError, UriError};
 use crate::rootfs::RootfsError;
 use crate::runc::RuncError;
 use crate::task::{FileNameError, IdError, SpecError, TaskError};
@@ -28,6 +29,38 @@ pub fn unimplemented(what: &str) -> Error {
 /// The end of a subscription that was cut off.
 pub fn cut_off(error: CutOff) -> Status {
     get_status(Code::RESOURCE_EXHAUSTED, error)
+}
+
+/// The end of a subscription to output that was cut off.
+pub fn output_cut_off(error: OutputCutOff) -> Status {
+    get_status(Code::RESOURCE_EXHAUSTED, error)
+}
+
+/// The end of a stream that could not be entered.
+pub fn not_attached(error: AttachError) -> Status {
+    let code = match error {
+        AttachError::Taken(_) => Code::ALREADY_EXISTS,
+        AttachError::Full => Code::RESOURCE_EXHAUSTED,
+        AttachError::Io(_) => Code::INTERNAL,
+    };
+    get_status(code, error)
+}
+
+/// The end of a stream whose client broke its window.
+pub fn broken(error: Broken) -> Status {
+    let code = match error {
+        Broken::Overrun { .. } => Code::RESOURCE_EXHAUSTED,
+        Broken::NoUpdate(_) => Code::INVALID_ARGUMENT,
+    };
+    get_status(code, error)
+}
+
+/// How a stream ends for an error of a handler that is no stream.
+pub fn status(error: Error) -> Status {
+    match error {
+        Error::RpcStatus(status) => status,
+        other => get_status(Code::INTERNAL, other),
+    }
 }
 
 impl From<IdError> for Error {
@@ -71,17 +104,26 @@ fn code_of(error: &TaskError) -> Code {
         TaskError::WrongState { .. }
         | TaskError::NotStarted(_)
         | TaskError::InitGone(_)
+        | TaskError::ProcessGone(_)
+        | TaskError::NotServed { .. }
+        | TaskError::Stdin { source: InputError::Closed, .. }
         | TaskError::NoCriu
         | TaskError::NoCgroup => Code::FAILED_PRECONDITION,
+        TaskError::Stdin { source: InputError::Full, .. } => Code::RESOURCE_EXHAUSTED,
         TaskError::Stopping => Code::UNAVAILABLE,
         TaskError::Deadline(_) => Code::DEADLINE_EXCEEDED,
         TaskError::Stdio(OpenError::NamedTwice(_)) => Code::INVALID_ARGUMENT,
         TaskError::Spec(error) => spec_code(error),
         TaskError::Rootfs(error) => rootfs_code(error),
         TaskError::Runc(error) => runc_code(error),
-        TaskError::Stdio(OpenError::Io(_))
+        TaskError::Stdio(OpenError::File { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Code::NOT_FOUND
+        }
+        TaskError::Stdio(OpenError::File { .. }) => Code::UNKNOWN,
+        TaskError::Stdio(OpenError::Io(_) | OpenError::Interrupted)
         | TaskError::Reaper(_)
         | TaskError::Signal { .. }
+        | TaskError::Resize { .. }
         | TaskError::Bundle { .. }
         | TaskError::Stats { .. }
         | TaskError::Interrupted(_) => Code::INTERNAL,

@@ -5,6 +5,8 @@ mod error;
 mod events;
 mod options;
 mod stats;
+mod stdio;
+mod streaming;
 mod system;
 mod task;
 
@@ -17,6 +19,7 @@ use ttrpc::r#async::{Service, TtrpcContext};
 use vminitd_api::{service, NAMESPACE_METADATA};
 
 use crate::events::Exchange;
+use crate::io::{Outlet, StreamIds, StreamTable};
 use crate::task::Tasks;
 use crate::wire::Router;
 
@@ -28,10 +31,13 @@ const DEFAULT_NAMESPACE: &str = "default";
 pub struct Domain {
     pub tasks: Tasks,
     pub exchange: Exchange,
+    pub streams: StreamTable,
     /// Set to true, it asks for the ordered stop.
     pub stop: Arc<watch::Sender<bool>>,
     /// What System.Info and Connect answer as version.
     pub version: &'static str,
+    /// How stdio URIs name streams.
+    pub stream_ids: StreamIds,
 }
 
 /// All services under all of their names.
@@ -40,12 +46,19 @@ pub fn router(domain: &Domain) -> Router {
     let system = Arc::new(system::SystemService::new(domain.version));
     let bundle = Arc::new(bundle::BundleService::new(domain.tasks.bundles().clone()));
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
+    let stdio = Arc::new(stdio::StdioService::new(domain.tasks.clone()));
+    let output = |outlet| Arc::new(stdio::OutputStream::new(domain.tasks.clone(), outlet));
+    let streaming = Arc::new(streaming::Streaming::new(domain.streams.clone(), domain.stream_ids));
     let task_service = || only(vminitd_api::containerd::shim_async::create_task(task.clone()));
     Router::new()
         .unary(service::TASK_V3, task_service(), &task::ABANDONABLE)
         .unary(service::TASK_V2, task_service(), &task::ABANDONABLE)
         .unary(service::SYSTEM, only(vminitd_api::system_ttrpc::create_system(system)), &["Info"])
         .unary(service::BUNDLE, only(vminitd_api::bundle_ttrpc::create_bundle(bundle)), &[])
+        .unary(service::STDIO, only(vminitd_api::stdio_ttrpc::create_std_io(stdio)), &["WriteStdin"])
+        .stream(service::STDIO, "ReadStdout", output(Outlet::Stdout))
+        .stream(service::STDIO, "ReadStderr", output(Outlet::Stderr))
+        .stream(service::STREAMING, "Stream", streaming)
         .stream(service::EVENTS_NERDBOX, "Stream", events.clone())
         .stream(service::EVENTS_SPINBOX, "Stream", events)
 }

@@ -15,11 +15,11 @@ use vminitd_api::type_url;
 use super::error::{invalid, unimplemented};
 use super::{guest_path, namespace, options, stats, Domain};
 use crate::events::{timestamp, StdioUris};
-use crate::io::{StdioSpec, Uri};
+use crate::io::{StdioSpec, StreamIds};
 use crate::sys::signal::Signal;
 use crate::task::{
     exec_process, CheckpointRequest, ContainerId, CreateRequest, ExecId, ExecRequest, Mount, ProcessId,
-    Reaped, Resources, Status,
+    Reaped, Resources, Status, WindowSize,
 };
 
 /// Methods that change nothing and start nothing: they end with their client.
@@ -43,24 +43,20 @@ fn names(id: &str, exec_id: &str) -> ttrpc::Result<(ContainerId, ProcessId)> {
     Ok((ContainerId::parse(id)?, ProcessId::parse(exec_id)?))
 }
 
-/// Checks the names in a request for what is not built, so that a bad request is told apart from a missing method.
-fn not_built<T>(method: &str, id: &str, exec_id: &str) -> ttrpc::Result<T> {
-    names(id, exec_id)?;
-    Err(unimplemented(method))
+fn stdio(uris: &StdioUris, ids: StreamIds) -> ttrpc::Result<StdioSpec> {
+    // A terminal has one output. Hosts send an empty URI for stderr then, or one that nobody is to look at.
+    let spec = match uris.terminal {
+        true => StdioSpec::parse_terminal(&uris.stdin, &uris.stdout, ids),
+        false => StdioSpec::parse(&uris.stdin, &uris.stdout, &uris.stderr, ids),
+    };
+    Ok(spec?)
 }
 
-fn stdio(uris: &StdioUris) -> ttrpc::Result<StdioSpec> {
-    if uris.terminal {
-        return Err(unimplemented("a terminal"));
-    }
-    Ok(StdioSpec {
-        stdin: Uri::parse(&uris.stdin)?,
-        stdout: Uri::parse(&uris.stdout)?,
-        stderr: Uri::parse(&uris.stderr)?,
-    })
-}
-
-fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<CreateRequest> {
+fn create_request(
+    ctx: &TtrpcContext,
+    req: CreateTaskRequest,
+    ids: StreamIds,
+) -> ttrpc::Result<CreateRequest> {
     let id = ContainerId::parse(&req.id)?;
     let bundle = guest_path("bundle", &req.bundle)?;
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
@@ -80,14 +76,14 @@ fn create_request(ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<C
         namespace: namespace(ctx),
         bundle,
         rootfs: req.rootfs.into_iter().map(mount).collect(),
-        stdio: stdio(&uris)?,
+        stdio: stdio(&uris, ids)?,
         uris,
         runtime: chosen.runtime,
         owner: chosen.owner,
     })
 }
 
-fn exec_request(req: ExecProcessRequest) -> ttrpc::Result<ExecRequest> {
+fn exec_request(req: ExecProcessRequest, ids: StreamIds) -> ttrpc::Result<ExecRequest> {
     let container = ContainerId::parse(&req.id)?;
     let exec = ExecId::parse(&req.exec_id)?;
     // Its type URL is not looked at: hosts differ in it, and the value is JSON all the same.
@@ -98,7 +94,14 @@ fn exec_request(req: ExecProcessRequest) -> ttrpc::Result<ExecRequest> {
     let process = exec_process(&process, req.terminal).map_err(invalid)?;
     let (stdin, stdout, stderr, terminal) = (req.stdin, req.stdout, req.stderr, req.terminal);
     let uris = StdioUris { stdin, stdout, stderr, terminal };
-    Ok(ExecRequest { container, exec, process, stdio: stdio(&uris)?, uris })
+    Ok(ExecRequest { container, exec, process, stdio: stdio(&uris, ids)?, uris })
+}
+
+fn window_size(req: &ResizePtyRequest) -> ttrpc::Result<WindowSize> {
+    // The kernel's `struct winsize` has 16 bits for each.
+    let characters =
+        |name, n| u16::try_from(n).map_err(|_| invalid(format_args!("{name} {n} is more than {}", u16::MAX)));
+    Ok(WindowSize { columns: characters("width", req.width)?, rows: characters("height", req.height)? })
 }
 
 fn checkpoint_request(ctx: &TtrpcContext, req: CheckpointTaskRequest) -> ttrpc::Result<CheckpointRequest> {
@@ -142,7 +145,7 @@ fn process_info((pid, exec_id): (u32, Option<String>)) -> ProcessInfo {
 #[async_trait]
 impl Task for TaskService {
     async fn create(&self, ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
-        let request = create_request(ctx, req)?;
+        let request = create_request(ctx, req, self.domain.stream_ids)?;
         let pid = self.domain.tasks.create(request).await?;
         Ok(CreateTaskResponse { pid, ..Default::default() })
     }
@@ -154,7 +157,7 @@ impl Task for TaskService {
     }
 
     async fn exec(&self, _ctx: &TtrpcContext, req: ExecProcessRequest) -> ttrpc::Result<Empty> {
-        self.domain.tasks.exec(exec_request(req)?)?;
+        self.domain.tasks.exec(exec_request(req, self.domain.stream_ids)?).await?;
         Ok(Empty::new())
     }
 
@@ -243,11 +246,16 @@ impl Task for TaskService {
     }
 
     async fn resize_pty(&self, _ctx: &TtrpcContext, req: ResizePtyRequest) -> ttrpc::Result<Empty> {
-        not_built("ResizePty", &req.id, &req.exec_id)
+        let (id, process) = names(&req.id, &req.exec_id)?;
+        self.domain.tasks.resize(&id, &process, window_size(&req)?)?;
+        Ok(Empty::new())
     }
 
     async fn close_io(&self, _ctx: &TtrpcContext, req: CloseIORequest) -> ttrpc::Result<Empty> {
-        not_built("CloseIO", &req.id, &req.exec_id)
+        let (id, process) = names(&req.id, &req.exec_id)?;
+        // There is nothing else that it could close, so without `stdin` it only looks whether the process is there.
+        self.domain.tasks.close_io(&id, &process, req.stdin)?;
+        Ok(Empty::new())
     }
 
     async fn update(&self, _ctx: &TtrpcContext, req: UpdateTaskRequest) -> ttrpc::Result<Empty> {

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod console;
+pub mod file;
 pub mod inotify;
 pub mod loop_device;
 pub mod module;
@@ -9,6 +10,7 @@ pub mod mount;
 pub mod net;
 pub mod power;
 pub mod process;
+pub mod pty;
 pub mod rlimit;
 pub mod signal;
 pub mod socket;

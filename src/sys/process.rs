@@ -119,6 +119,15 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?)
 }
 
+/// Lets a pipe hold `bytes`.
+///
+/// # Errors
+/// `EPERM` above /proc/sys/fs/pipe-max-size (pipe(7)); the pipe then stays as it is.
+pub fn widen(pipe: &OwnedFd, bytes: i32) -> io::Result<()> {
+    nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(bytes))?;
+    Ok(())
+}
+
 /// Reads what a descriptor that does not block has by now; 0 at its end.
 pub fn read_now(fd: BorrowedFd<'_>, block: &mut [u8]) -> io::Result<usize> {
     Ok(nix::unistd::read(fd, block)?)

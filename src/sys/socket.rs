@@ -10,7 +10,11 @@ use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use nix::sys::socket::{bind, listen, socket, AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    bind, listen, recv, shutdown, socket, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType,
+    UnixAddr,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_vsock::{VsockAddr, VsockListener, VsockStream, VMADDR_CID_ANY};
@@ -37,6 +41,35 @@ impl Socket {
             Self::Unix(_) => None,
             Self::Vsock(stream) => Some(stream.peer_addr().map_or(VMADDR_CID_ANY, |peer| peer.cid())),
         }
+    }
+
+    /// Writes all of it without waiting: for a few bytes on a connection to which little was written before.
+    ///
+    /// # Errors
+    /// Those of write(2); `WriteZero` if there was no room for all.
+    pub fn write_at_once(&self, bytes: &[u8]) -> io::Result<()> {
+        let written = if bytes.is_empty() { 0 } else { nix::unistd::write(self, bytes)? };
+        if written == bytes.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::WriteZero.into())
+        }
+    }
+
+    /// Shuts both directions down, and says whether the connection has come to its end: the peer has taken everything
+    /// and is gone. Does not block.
+    ///
+    /// # Errors
+    /// Those of shutdown(2).
+    pub fn shut_and_gone(&self) -> io::Result<bool> {
+        let fd = std::os::fd::AsRawFd::as_raw_fd(&self.as_fd());
+        match shutdown(fd, Shutdown::Both) {
+            Ok(()) => {}
+            Err(Errno::ENOTCONN) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        }
+        // `shutdown` sets the sender's side only; that the peer is done shows when a read is no longer an end of file.
+        Ok(recv(fd, &mut [0; 1], MsgFlags::MSG_DONTWAIT) == Err(Errno::ENOTCONN))
     }
 }
 

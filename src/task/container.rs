@@ -4,6 +4,7 @@
 //! who wait for it. Nobody awaits anything under it. Exits are published here and nowhere else.
 
 use crate::lock::Lock;
+use crate::sys::pty::WindowSize;
 use crate::sys::signal::Signal;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,7 +20,7 @@ use super::ids::{ContainerId, ExecId, ProcessId};
 use super::state::{Op, State, Status};
 use crate::cgroup::Cgroup;
 use crate::events::{Event, Exchange, Happening, StdioUris};
-use crate::io::{OutputDone, Owner, Relays, Stdio};
+use crate::io::{OutputDone, Owner, Relays, Served, StdinCloser, Stdio};
 use crate::reaper::{Process, Reaped};
 use crate::rootfs::Assembled;
 use crate::runc;
@@ -41,7 +42,13 @@ pub struct Entry {
     /// `None` as long as there is none (execs that were not started).
     pub process: Option<Arc<Process>>,
     pub uris: StdioUris,
+    /// Ends its stdin, whether its relays run or not.
+    pub stdin: StdinCloser,
     pub relays: Option<Relays>,
+    /// Its stdio that is reached by calls.
+    pub served: Served,
+    /// What was asked for last; the process may have no terminal yet, or none at all.
+    pub window_size: Option<WindowSize>,
     pub outcome: watch::Sender<Outcome>,
     /// What an exec needs to be started.
     pub plan: Option<ExecPlan>,
@@ -52,11 +59,21 @@ pub struct ExecPlan {
     /// JSON of the OCI process.
     pub process: Vec<u8>,
     pub stdio: Stdio,
+    /// What its terminal is to begin with.
+    pub window_size: Option<WindowSize>,
 }
 
 impl Entry {
     pub fn pid(&self) -> u32 {
         self.process.as_ref().map_or(0, |process| process.pid.as_u32())
+    }
+
+    /// Ends its stdin behind what was written to it, whichever way that goes.
+    pub fn close_stdin(&self) {
+        self.stdin.close();
+        if let Some(served) = &self.served.stdin {
+            served.close();
+        }
     }
 }
 
@@ -116,14 +133,17 @@ impl Container {
         exchange: Exchange,
         process: Process,
         uris: StdioUris,
-        relays: Relays,
+        (relays, served): (Relays, Served),
     ) -> Container {
         let init = Entry {
             state: State::Created,
             gate: Gate::init(),
             process: Some(Arc::new(process)),
             uris,
+            stdin: relays.stdin_closer(),
             relays: Some(relays),
+            served,
+            window_size: None,
             outcome: watch::Sender::new(Outcome::Pending),
             plan: None,
         };
@@ -247,7 +267,7 @@ impl Container {
             tracing::error!(container = %self.id, %error, "an exit that cannot be");
             return None;
         }
-        let output = entry.relays.as_ref().map(Relays::output_done);
+        let output = entry.relays.as_mut().map(Relays::exited);
         self.feed(&mut processes, who, Input::Reaped);
         output
     }

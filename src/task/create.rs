@@ -13,7 +13,7 @@ use super::registry::Tasks;
 use super::RuntimeOptions;
 use crate::cgroup::Cgroup;
 use crate::events::{Happening, StdioUris};
-use crate::io::{Owner, Relays, Stdio, StdioSpec, Streams};
+use crate::io::{Owner, Relays, Served, Stdio, StdioSpec, Streams};
 use crate::reaper::{ExitOf, Pid, Process};
 use crate::rootfs::{self, Assembled, Mount};
 use crate::runc;
@@ -42,17 +42,17 @@ impl Tasks {
         let streams = request.stdio.streams();
         let created = self.create_container(request).await;
         if created.is_err() {
-            self.parts().streams.discard(streams);
+            self.parts().streams.discard(&streams);
         }
         created
     }
 
     async fn create_container(&self, request: CreateRequest) -> Result<u32, TaskError> {
         let reservation = self.reserve(&request.id)?;
-        let streams = self.parts().streams.claim(request.stdio.streams()).map_err(TaskError::NoStream)?;
+        let streams = self.parts().streams.claim(&request.stdio.streams()).map_err(TaskError::NoStream)?;
         let runc = self.parts().runtime.container(request.id.as_str(), request.runtime.clone());
         let (rootfs, facts) = self.prepare(&request).await?;
-        let (process, exit, relays) = match self.create_init(&runc, &request, streams).await {
+        let (process, exit, stdio) = match self.create_init(&runc, &request, streams).await {
             Ok(created) => created,
             Err(error) => {
                 unwind(rootfs).await.unwrap_or_else(|error| tracing::warn!(%error, "cannot unwind a create"));
@@ -72,7 +72,7 @@ impl Tasks {
             private_pid_namespace: facts.private_pid_namespace,
         };
         let exchange = self.parts().exchange.clone();
-        let container = Arc::new(Container::new(fixed, exchange, process, request.uris, relays));
+        let container = Arc::new(Container::new(fixed, exchange, process, request.uris, stdio));
         tracing::info!(container = %container.id, pid, "created");
         container.publish(created);
         self.watch_oom(&container);
@@ -99,12 +99,16 @@ impl Tasks {
         runc: &runc::Container,
         request: &CreateRequest,
         streams: Streams,
-    ) -> Result<(Process, ExitOf, Relays), TaskError> {
-        let Stdio { ends, pending } = Stdio::open(request.stdio, streams, request.owner)?;
-        let relays = pending.start(&self.parts().relays);
+    ) -> Result<(Process, ExitOf, (Relays, Served)), TaskError> {
+        let (ends, tasks) = (request.stdio.open().await?, &self.parts().relays);
+        let Stdio { ends, pending, served } = Stdio::open(ends, streams, request.owner, tasks)?;
+        let mut relays = pending.start(tasks);
         let created = runc.create(&request.bundle, ends).await?;
         match created.claim("create") {
-            Ok((process, exit)) => Ok((process, exit, relays)),
+            Ok((process, exit, console)) => {
+                relays.attach(console, tasks);
+                Ok((process, exit, (relays, served)))
+            }
             Err(error) => {
                 runc.roll_back().await;
                 Err(error.into())

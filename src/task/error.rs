@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::io::{OpenError, StreamId};
+use crate::io::{InputError, OpenError, StreamId};
 use crate::reaper::ReaperGone;
 use crate::rootfs::RootfsError;
 use crate::runc::spec::SpecError;
@@ -34,6 +34,13 @@ pub enum TaskError {
     NotStarted(ProcessId),
     #[error("process {0} already finished")]
     Finished(ProcessId),
+    /// As `Finished`, but for calls that ask for a process that runs.
+    #[error("process {0} has gone")]
+    ProcessGone(ProcessId),
+    #[error("{end} of process {process} is not kept for the StdIO service")]
+    NotServed { end: &'static str, process: ProcessId },
+    #[error("write stdin of process {process}: {source}")]
+    Stdin { process: ProcessId, source: InputError },
     #[error("init of container {0} is not running")]
     InitGone(ContainerId),
     /// Nothing new begins: the daemon is on its way down.
@@ -61,6 +68,8 @@ pub enum TaskError {
     Reaper(#[from] ReaperGone),
     #[error("send signal {signal} to {process}: {source}")]
     Signal { signal: Signal, process: ProcessId, source: std::io::Error },
+    #[error("resize the terminal of {process}: {source}")]
+    Resize { process: ProcessId, source: std::io::Error },
     #[error("{what} bundle {}: {source}", path.display())]
     Bundle { what: &'static str, path: PathBuf, source: std::io::Error },
     /// A blocking step was given up because the runtime is going down, or it panicked.

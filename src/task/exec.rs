@@ -11,8 +11,9 @@ use super::ids::{ContainerId, ExecId, ProcessId};
 use super::registry::Tasks;
 use super::state::{Op, State};
 use crate::events::{Happening, StdioUris};
-use crate::io::{Relays, Stdio, StdioSpec};
+use crate::io::{Ends, Relays, Stdio, StdioSpec, StreamId};
 use crate::reaper::{ExitOf, Process};
+use crate::runc::spec;
 use crate::sys::signal::Signal;
 
 /// What an Exec asks for.
@@ -28,33 +29,49 @@ pub struct ExecRequest {
 impl Tasks {
     /// Adds an exec to a container whose init has not ended. Nothing runs yet; its streams are its own from now on.
     /// When it fails, the streams it names are closed.
-    pub fn exec(&self, request: ExecRequest) -> Result<(), TaskError> {
+    pub async fn exec(&self, request: ExecRequest) -> Result<(), TaskError> {
         let streams = request.stdio.streams();
-        let added = self.add_exec(request);
+        let added = self.open_and_add(request, &streams).await;
         if added.is_err() {
-            self.parts().streams.discard(streams);
+            self.parts().streams.discard(&streams);
         }
         added
     }
 
-    fn add_exec(&self, request: ExecRequest) -> Result<(), TaskError> {
+    async fn open_and_add(&self, request: ExecRequest, streams: &[StreamId]) -> Result<(), TaskError> {
         self.refuse_when_stopping()?;
         let container = self.get(&request.container)?;
+        let ends = request.stdio.open().await?;
+        self.add_exec(&container, request, streams, ends)
+    }
+
+    fn add_exec(
+        &self,
+        container: &Container,
+        request: ExecRequest,
+        streams: &[StreamId],
+        ends: Ends,
+    ) -> Result<(), TaskError> {
+        // Opening may have taken its time.
+        self.refuse_when_stopping()?;
         let mut processes = container.processes();
         if processes.execs.contains_key(&request.exec) {
             return Err(TaskError::ExecExists(request.exec));
         }
-        refuse_execs(&container, processes.init.state)?;
-        let streams = self.parts().streams.claim(request.stdio.streams()).map_err(TaskError::NoStream)?;
-        let stdio = Stdio::open(request.stdio, streams, container.owner)?;
+        refuse_execs(container, processes.init.state)?;
+        let streams = self.parts().streams.claim(streams).map_err(TaskError::NoStream)?;
+        let stdio = Stdio::open(ends, streams, container.owner, &self.parts().relays)?;
         let entry = Entry {
             state: State::Created,
             gate: Gate::exec(),
             process: None,
             uris: request.uris,
+            stdin: stdio.pending.stdin_closer(),
             relays: None,
+            served: stdio.served.clone(),
+            window_size: None,
             outcome: watch::Sender::new(Outcome::Pending),
-            plan: Some(ExecPlan { process: request.process, stdio }),
+            plan: Some(ExecPlan { process: request.process, stdio, window_size: None }),
         };
         container.publish(Happening::ExecAdded { exec_id: request.exec.to_string() });
         processes.execs.insert(request.exec, entry);
@@ -85,10 +102,12 @@ impl Tasks {
         container: &Container,
         plan: ExecPlan,
     ) -> Result<(Process, ExitOf, Relays), TaskError> {
-        let Stdio { ends, pending } = plan.stdio;
-        let relays = pending.start(&self.parts().relays);
-        let created = container.runc.exec(&plan.process, ends).await?;
-        let (process, exit) = created.claim("exec")?;
+        let process = spec::with_window_size(plan.process, plan.window_size)?;
+        let Stdio { ends, pending, .. } = plan.stdio;
+        let mut relays = pending.start(&self.parts().relays);
+        let created = container.runc.exec(&process, ends).await?;
+        let (process, exit, console) = created.claim("exec")?;
+        relays.attach(console, &self.parts().relays);
         Ok((process, exit, relays))
     }
 }
@@ -112,7 +131,8 @@ pub(super) fn begin(container: &Container, exec: &ExecId) -> Result<ExecPlan, Ta
     let entry = container.find(&mut processes, &who)?;
     refuse_execs(container, init)?;
     container.advance(entry, &who, "start", Op::Start)?;
-    let plan = entry.plan.take().expect("an exec is started once, and has its plan until then");
+    let mut plan = entry.plan.take().expect("an exec is started once, and has its plan until then");
+    plan.window_size = entry.window_size;
     container.feed(&mut processes, &who, Input::CallBegan);
     container.feed(&mut processes, &ProcessId::Init, Input::ExecBegan);
     Ok(plan)
@@ -126,6 +146,10 @@ pub(super) fn started(container: &Container, exec: &ExecId, process: Process, re
     let process = Arc::new(process);
     entry.process = Some(process.clone());
     entry.relays = Some(relays);
+    // One that was asked for during the start; an earlier one the runtime has set before the process ran.
+    if let Err(error) = entry.apply_window_size(&who) {
+        tracing::warn!(container = %container.id, %error, "the terminal keeps its size");
+    }
     if container.must_die(&processes) {
         // It slipped past the kill-all that its init's death brought. ESRCH: it has ended by itself.
         let _ = process.signal(Signal::KILL);

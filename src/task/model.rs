@@ -21,7 +21,9 @@ use super::registry::{Bounds, Parts, Tasks};
 use super::state::Op;
 use super::{exec, oom, start, Bundles, ExecRequest, RuntimeOptions};
 use crate::events::{Exchange, Happening, StdioUris, Subscription};
-use crate::io::{Owner, RelayTasks, StdioSpec, StreamBounds, StreamClose, StreamTable, Uri};
+use crate::io::{
+    Owner, RelaySettings, RelayTasks, StdioSpec, StreamClose, StreamIds, StreamSettings, StreamTable,
+};
 use crate::reaper::{Exit, Pid, Process, Reaped, Reaper};
 use crate::rootfs;
 use crate::runc::spec::Policy;
@@ -40,7 +42,7 @@ enum Next {
     ReapInit,
     AddExec(u32),
     StartExec(u32),
-    ExecStarted(u32, ExecPlan),
+    ExecStarted(u32, Box<ExecPlan>),
     ReapExec(u32),
     DeleteExec(u32),
     Settle(ProcessId, Input),
@@ -102,8 +104,8 @@ impl Life {
             private_pid_namespace: true,
         };
         let init = Process::without_pidfd(pid(INIT_PID));
-        let relays = no_plan(&tasks);
-        let container = Container::new(fixed, exchange.clone(), init, StdioUris::default(), relays);
+        let stdio = no_plan(&tasks);
+        let container = Container::new(fixed, exchange.clone(), init, StdioUris::default(), stdio);
         let container = Arc::new(container);
         let (stdio, rootfs) = (StdioUris::default(), Vec::new());
         container.publish(Happening::Created { bundle: bundle.to_owned(), rootfs, stdio, pid: INIT_PID });
@@ -140,7 +142,7 @@ impl Life {
             Next::ReapInit => self.reap(init, INIT_PID),
             Next::AddExec(n) => self.add_exec(n),
             Next::StartExec(n) => self.start_exec(n),
-            Next::ExecStarted(n, plan) => self.exec_started(n, plan),
+            Next::ExecStarted(n, plan) => self.exec_started(n, *plan),
             Next::ReapExec(n) => self.reap(exec_id(n), INIT_PID + 1 + n),
             Next::DeleteExec(n) => self.delete_exec(n),
             Next::Settle(who, input) => {
@@ -200,10 +202,10 @@ impl Life {
 
     fn add_exec(&mut self, n: u32) -> Vec<Next> {
         let ProcessId::Exec(exec) = exec_id(n) else { return vec![] };
-        let stdio = StdioSpec { stdin: Uri::Null, stdout: Uri::Null, stderr: Uri::Null };
+        let stdio = null();
         let container = self.container.id.clone();
         let request = ExecRequest { container, exec, process: vec![], stdio, uris: StdioUris::default() };
-        match self.tasks.exec(request) {
+        match at_once(self.tasks.exec(request)) {
             Ok(()) => vec![Next::StartExec(n), Next::DeleteExec(n)],
             Err(_) => vec![],
         }
@@ -211,7 +213,7 @@ impl Life {
 
     fn start_exec(&mut self, n: u32) -> Vec<Next> {
         let ProcessId::Exec(exec) = exec_id(n) else { return vec![] };
-        exec::begin(&self.container, &exec).map_or(vec![], |plan| vec![Next::ExecStarted(n, plan)])
+        exec::begin(&self.container, &exec).map_or(vec![], |plan| vec![Next::ExecStarted(n, Box::new(plan))])
     }
 
     fn exec_started(&mut self, n: u32, plan: ExecPlan) -> Vec<Next> {
@@ -295,12 +297,25 @@ fn pid(number: u32) -> Pid {
     Pid::new(number as i32).expect("a pid")
 }
 
+fn null() -> StdioSpec {
+    StdioSpec::parse("", "", "", StreamIds::Numeric).expect("nothing is null")
+}
+
+/// What comes of a future that has nothing to wait for.
+fn at_once<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("it waits for something"),
+    }
+}
+
 /// The relays of a process without any.
-fn no_plan(tasks: &Tasks) -> crate::io::Relays {
-    let null = StdioSpec { stdin: Uri::Null, stdout: Uri::Null, stderr: Uri::Null };
-    let streams = tasks.parts().streams.claim(null.streams()).expect("none is named");
-    let stdio = crate::io::Stdio::open(null, streams, Owner::default()).expect("/dev/null");
-    stdio.pending.start(&tasks.parts().relays)
+fn no_plan(tasks: &Tasks) -> (crate::io::Relays, crate::io::Served) {
+    let ends = at_once(null().open()).expect("/dev/null");
+    let streams = tasks.parts().streams.claim(&[]).expect("none is named");
+    let relays = &tasks.parts().relays;
+    let stdio = crate::io::Stdio::open(ends, streams, Owner::default(), relays).expect("/dev/null");
+    (stdio.pending.start(relays), stdio.served)
 }
 
 /// The parts of a daemon that starts nothing and waits for nothing.
@@ -317,8 +332,12 @@ fn parts(exchange: Exchange) -> Parts {
     Parts {
         runtime: Runtime::new(Reaper::without_thread(), settings),
         exchange,
-        streams: StreamTable::new(StreamBounds { handshake: never, unclaimed: never }),
-        relays: RelayTasks::new(StreamClose::Delete),
+        streams: StreamTable::new(StreamSettings {
+            ids: StreamIds::Numeric,
+            handshake: never,
+            unclaimed: never,
+        }),
+        relays: RelayTasks::new(RelaySettings { close: StreamClose::Delete, stdin_idle: never }),
         bundles: Bundles::in_folder("/nowhere".into()),
         bounds: Bounds { io_drain: never, delete_drain: never, delete_margin: never, device_wait: never },
         spec: Policy::AsIs,

@@ -191,6 +191,16 @@ impl Tasks {
         Ok((container.bundle.clone(), container.snapshot(who)?))
     }
 
+    /// Ends the stdin of a process, if `stdin` says so, once what was written to it has been delivered. It may come
+    /// before the start, after the exit, and again.
+    pub fn close_io(&self, id: &ContainerId, who: &ProcessId, stdin: bool) -> Result<(), TaskError> {
+        self.get(id)?.with(who, |entry| {
+            if stdin {
+                entry.close_stdin();
+            }
+        })
+    }
+
     /// Waits for the exit of a process to be published. Dropping the future changes nothing.
     pub async fn wait(&self, id: &ContainerId, who: &ProcessId) -> Result<Reaped, TaskError> {
         let told = self.get(id)?.wait(who);

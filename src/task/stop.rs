@@ -22,6 +22,7 @@ impl Tasks {
             tracing::warn!("containers were not stopped in time");
         }
         self.finish_followers(limit).await;
+        self.parts().streams.clear();
     }
 
     async fn stop_each(&self) {

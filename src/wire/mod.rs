@@ -21,7 +21,7 @@ mod tests;
 pub use connection::{patience, serve};
 pub use listen::{accept_loop, Address, Listener};
 pub use router::{Router, StreamCall, StreamMethod};
-pub use stream::Stream;
+pub use stream::{Gone, Stream};
 
 use tokio::sync::watch;
 

@@ -75,10 +75,14 @@ impl Stream {
         self.sender.send(message).await
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "no service reads from its client yet"))]
     /// The next message of the client; `None` once it has closed its half or has gone. Cancel safe.
     pub async fn recv(&mut self) -> Option<Vec<u8>> {
         self.messages.recv().await.map(|message| message.bytes)
+    }
+
+    /// The sending side, for handlers that send while they wait for a message.
+    pub fn sender(&self) -> StreamSender {
+        self.sender.clone()
     }
 
     /// Waits until the client has gone; see [`StreamSender::gone`].

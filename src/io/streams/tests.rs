@@ -1,12 +1,17 @@
 //! The stream port's promises, over socket pairs and with paused time.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::*;
 
-const BOUNDS: StreamBounds =
-    StreamBounds { handshake: Duration::from_secs(5), unclaimed: Duration::from_secs(60) };
+const NUMERIC: StreamSettings = StreamSettings {
+    ids: StreamIds::Numeric,
+    handshake: Duration::from_secs(5),
+    unclaimed: Duration::from_secs(60),
+};
+
+const NAMED: StreamSettings = StreamSettings { ids: StreamIds::Named, ..NUMERIC };
 
 /// A host's end of a connection that the table is serving.
 fn connect(table: &StreamTable) -> UnixStream {
@@ -29,18 +34,18 @@ async fn assert_closed(mut host: UnixStream) {
 
 #[tokio::test]
 async fn a_stream_is_echoed_and_handed_out_once() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let mut host = open(&table, 7).await;
-    let mut streams = table.claim([StreamId(7)]).expect("it waits");
-    assert_eq!(table.claim([StreamId(7)]).expect_err("it is taken"), StreamId(7));
-    let mut guest = streams.take(StreamId(7)).expect("it was claimed");
+    let mut streams = table.claim(&[StreamId::number(7)]).expect("it waits");
+    assert_eq!(table.claim(&[StreamId::number(7)]).expect_err("it is taken"), StreamId::number(7));
+    let mut guest = streams.take(&StreamId::number(7)).expect("it was claimed");
     guest.write_all(b"x").await.expect("write");
     assert_eq!(host.read_u8().await.expect("read"), b'x');
 }
 
 #[tokio::test]
 async fn an_id_that_comes_in_single_bytes_is_an_id() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let mut host = connect(&table);
     for byte in 258u32.to_be_bytes() {
         host.write_all(&[byte]).await.expect("write");
@@ -51,70 +56,132 @@ async fn an_id_that_comes_in_single_bytes_is_an_id() {
 
 #[tokio::test]
 async fn a_second_stream_of_one_id_is_closed_and_the_first_stays() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let _first = open(&table, 7).await;
     let mut second = connect(&table);
     second.write_u32(7).await.expect("send the id");
     assert_closed(second).await;
-    assert!(table.claim([StreamId(7)]).is_ok());
+    assert!(table.claim(&[StreamId::number(7)]).is_ok());
 }
 
 #[tokio::test]
 async fn all_streams_of_a_request_are_claimed_or_none() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let _host = open(&table, 1).await;
-    assert_eq!(table.claim([StreamId(1), StreamId(2)]).expect_err("2 is missing"), StreamId(2));
-    assert!(table.claim([StreamId(1)]).is_ok());
+    assert_eq!(
+        table.claim(&[StreamId::number(1), StreamId::number(2)]).expect_err("2 is missing"),
+        StreamId::number(2)
+    );
+    assert!(table.claim(&[StreamId::number(1)]).is_ok());
 }
 
 #[tokio::test]
 async fn streams_of_a_refused_request_are_closed() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let host = open(&table, 1).await;
-    table.discard([StreamId(1), StreamId(2)]);
+    table.discard(&[StreamId::number(1), StreamId::number(2)]);
     assert_closed(host).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_host_is_closed_after_the_handshakes_time_and_delays_nobody() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let silent = connect(&table);
     let started = tokio::time::Instant::now();
     let _other = open(&table, 1).await;
-    assert!(started.elapsed() < BOUNDS.handshake);
+    assert!(started.elapsed() < NUMERIC.handshake);
     assert_closed(silent).await;
-    assert!(started.elapsed() >= BOUNDS.handshake);
+    assert!(started.elapsed() >= NUMERIC.handshake);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_no_request_names_expires() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let host = open(&table, 1).await;
     let started = tokio::time::Instant::now();
     assert_closed(host).await;
-    assert!(started.elapsed() >= BOUNDS.unclaimed);
-    assert!(table.claim([StreamId(1)]).is_err());
+    assert!(started.elapsed() >= NUMERIC.unclaimed);
+    assert!(table.claim(&[StreamId::number(1)]).is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_claimed_stream_does_not_expire() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let mut host = open(&table, 1).await;
-    let mut streams = table.claim([StreamId(1)]).expect("it waits");
-    tokio::time::sleep(BOUNDS.unclaimed * 2).await;
-    let mut guest = streams.take(StreamId(1)).expect("it was claimed");
+    let mut streams = table.claim(&[StreamId::number(1)]).expect("it waits");
+    tokio::time::sleep(NUMERIC.unclaimed * 2).await;
+    let mut guest = streams.take(&StreamId::number(1)).expect("it was claimed");
     guest.write_all(b"x").await.expect("write");
     assert_eq!(host.read_u8().await.expect("read"), b'x');
 }
 
 #[tokio::test]
 async fn the_number_of_waiting_streams_is_bounded() {
-    let table = StreamTable::new(BOUNDS);
+    let table = StreamTable::new(NUMERIC);
     let mut hosts = Vec::new();
     for id in 0..WAITING_MAX as u32 {
         hosts.push(open(&table, id).await);
     }
-    assert_closed(connect(&table)).await;
-    drop(table.claim([StreamId(0)]));
+    let mut refused = connect(&table);
+    refused.write_u32(u32::MAX).await.expect("send the id");
+    assert_closed(refused).await;
+    drop(table.claim(&[StreamId::number(0)]));
     hosts.push(open(&table, u32::MAX).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_silent_host_gives_way() {
+    let table = StreamTable::new(NUMERIC);
+    let started = tokio::time::Instant::now();
+    let oldest = connect(&table);
+    tokio::task::yield_now().await;
+    let _others: Vec<UnixStream> = (0..HANDSHAKES_MAX).map(|_| connect(&table)).collect();
+    assert_closed(oldest).await;
+    let _good = open(&table, 1).await;
+    assert!(started.elapsed() < NUMERIC.handshake);
+}
+
+// ---- by name
+
+/// What a host sends or is sent: a length and a text.
+fn framed(text: &[u8]) -> Vec<u8> {
+    [&(text.len() as u32).to_be_bytes(), text].concat()
+}
+
+/// Says a name, and gives what comes back up to `len` bytes.
+async fn say(table: &StreamTable, name: &[u8], len: usize) -> (UnixStream, Vec<u8>) {
+    let mut host = connect(table);
+    host.write_all(&framed(name)).await.expect("send the name");
+    let mut answer = vec![0; len];
+    host.read_exact(&mut answer).await.expect("the answer");
+    (host, answer)
+}
+
+#[tokio::test]
+async fn a_name_is_echoed_and_a_second_of_it_is_told_so() {
+    let table = StreamTable::new(NAMED);
+    let name = "c-stdout-1700000000-\u{e9}\"/..";
+    let (_first, answer) = say(&table, name.as_bytes(), 4 + name.len()).await;
+    assert_eq!(answer, framed(name.as_bytes()));
+    let refusal = framed(format!("stream \"{name}\" already exists").as_bytes());
+    let (second, answer) = say(&table, name.as_bytes(), refusal.len()).await;
+    assert_eq!(answer, refusal);
+    assert_closed(second).await;
+    let id = StreamIds::Named.parse(name).expect("a name");
+    assert!(table.claim(&[id]).is_ok(), "the first is kept");
+    say(&table, name.as_bytes(), 4 + name.len()).await;
+}
+
+#[tokio::test]
+async fn names_that_no_uri_could_say_are_refused() {
+    let table = StreamTable::new(NAMED);
+    let too_long = (super::super::uri::ID_MAX as u32 + 1).to_be_bytes();
+    for bytes in [&framed(b"")[..], &framed(b"\xff"), &too_long, &u32::MAX.to_be_bytes()] {
+        let mut host = connect(&table);
+        host.write_all(bytes).await.expect("send the name");
+        assert_closed(host).await;
+    }
+    let longest = vec![b'x'; super::super::uri::ID_MAX];
+    let (_, answer) = say(&table, &longest, 4 + longest.len()).await;
+    assert_eq!(answer, framed(&longest));
 }

@@ -109,6 +109,15 @@ fn the_request_decides_on_the_terminal() {
 }
 
 #[test]
+fn an_exec_gets_the_size_that_was_asked_for() {
+    let process = br#"{"cwd":"/","consoleSize":{"width":1,"height":2,"x":3}}"#.to_vec();
+    assert_eq!(with_window_size(process.clone(), None).unwrap(), process);
+    let sized = with_window_size(process, Some(WindowSize { columns: 101, rows: 41 })).unwrap();
+    let expected = json!({"cwd": "/", "consoleSize": {"width": 101, "height": 41}});
+    assert_eq!(serde_json::from_slice::<Value>(&sized).unwrap(), expected);
+}
+
+#[test]
 fn an_exec_gets_the_terminal_that_its_request_asks_for() {
     for (process, terminal, expected) in [
         (r#"{"cwd": "/"}"#, false, r#"{"cwd": "/"}"#),

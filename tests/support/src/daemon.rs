@@ -37,6 +37,11 @@ impl Daemon {
 
     /// Starts a daemon on this runtime and waits until it answers.
     pub async fn with_runtime(runtime: &Path) -> Self {
+        Self::with_flags(runtime, &[]).await
+    }
+
+    /// The same, with flags of its own.
+    pub async fn with_flags(runtime: &Path, flags: &[&str]) -> Self {
         // Socket paths have room for 107 bytes (unix(7)), so the folder's name is short.
         let dir = tempfile::Builder::new().prefix("vmd").tempdir().expect("make a state directory");
         fs::create_dir(dir.path().join("runc")).expect("make runc's state directory");
@@ -48,6 +53,7 @@ impl Daemon {
             .arg(dir.path())
             .arg("-runtime")
             .arg(runtime)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("share the log"))
             .stderr(log)
@@ -79,6 +85,13 @@ impl Daemon {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Sets how many descriptors it may have from now on, with prlimit(1) of util-linux.
+    pub fn limit_descriptors(&self, soft: usize) {
+        let arguments = [format!("--pid={}", self.pid()), format!("--nofile={soft}:")];
+        let status = Command::new("prlimit").args(arguments).status().expect("util-linux is installed");
+        assert!(status.success(), "prlimit ended with {status}");
     }
 
     /// A folder for what the test itself needs; it goes with the daemon.

@@ -11,6 +11,7 @@
 )]
 
 mod args;
+mod console;
 mod container;
 mod program;
 mod script;

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -16,6 +16,7 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::raise;
 use nix::unistd::pipe2;
 
+use crate::console;
 use crate::container::{signal_of, Process};
 
 /// First argument of the process inside: then the gate (or `-`), then its program.
@@ -32,19 +33,32 @@ pub enum Parent {
     Caller,
 }
 
-/// Starts a process inside; with a gate it waits there for `start`.
-pub fn spawn(gate: Option<&Path>, program: &[String], parent: Parent) -> Result<Process, String> {
+/// Starts a process inside; with a gate it waits there for `start`. With a terminal it has that for its stdio.
+pub fn spawn(
+    gate: Option<&Path>,
+    program: &[String],
+    parent: Parent,
+    terminal: Option<OwnedFd>,
+) -> Result<Process, String> {
     let gate = gate.map_or("-".into(), |gate| gate.to_string_lossy().into_owned());
     let mut command = again()?;
     if parent == Parent::Caller {
         command.arg(BETWEEN);
     }
     command.args([INSIDE, &gate]).args(program);
+    if let Some(terminal) = terminal {
+        take_terminal(&mut command, terminal).map_err(|e| format!("give it a terminal: {e}"))?;
+    }
     let pid = match parent {
         Parent::Runc => command.spawn().map_err(|e| format!("start a process: {e}"))?.id() as i32,
         Parent::Caller => spawn_orphan(command)?,
     };
     Ok(Process::find(pid).unwrap_or(Process::lost(pid)))
+}
+
+fn take_terminal(command: &mut Command, terminal: OwnedFd) -> io::Result<()> {
+    command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal);
+    Ok(())
 }
 
 /// Runs a command that begins with [`BETWEEN`] and learns the grandchild's pid from it. The report does not travel
@@ -66,6 +80,7 @@ pub fn hidden_verb(argv: &[String]) -> Option<ExitCode> {
     let done = match argv.split_first()? {
         (verb, rest) if verb == BETWEEN => between(rest),
         (verb, rest) if verb == INSIDE => inside(rest),
+        (verb, rest) if verb == console::LATE => console::late(rest).map(|()| ExitCode::SUCCESS),
         _ => return None,
     };
     Some(done.unwrap_or_else(|text| {

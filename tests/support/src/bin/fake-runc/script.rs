@@ -11,6 +11,7 @@
 //! | `die_signal` | die by this signal |
 //! | `no_pid_file` | do everything, but leave no pid file |
 //! | `dead` | `reaped`: the new process has been reaped by the caller before this runc exits; `zombie`: it is dead, not reaped |
+//! | `console` | what goes wrong with the terminal, see [`crate::console`] |
 //!
 //! A key it does not know is an error: a typing mistake must not make a test pass.
 
@@ -24,10 +25,11 @@ use nix::sys::signal::{raise, Signal};
 use serde_json::{json, Value};
 
 use crate::args::Invocation;
+use crate::console::Fault;
 use crate::container::wait_for;
 
 /// How long a held call waits before it gives up: longer than any deadline of the daemon.
-const HOLD_LIMIT: Duration = Duration::from_secs(180);
+pub const HOLD_LIMIT: Duration = Duration::from_secs(180);
 
 /// When the new process is dead already as this runc exits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Behaviour {
     pub no_pid_file: bool,
     /// See to it that the new process is dead before this call returns.
     pub dead: Option<Dead>,
+    /// What goes wrong with the terminal.
+    pub console: Option<Fault>,
 }
 
 impl Behaviour {
@@ -81,6 +85,7 @@ impl Behaviour {
                 self.die_signal = Some(Signal::try_from(number).map_err(|_| wrong())?);
             }
             "no_pid_file" => self.no_pid_file = value.as_bool().ok_or_else(wrong)?,
+            "console" => self.console = Some(Fault::parse(value).ok_or_else(wrong)?),
             "dead" => {
                 self.dead = Some(match value.as_str() {
                     Some("reaped") => Dead::Reaped,

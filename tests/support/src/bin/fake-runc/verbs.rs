@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use serde_json::{json, Value};
 
 use crate::args::Invocation;
+use crate::console;
 use crate::container::{read_json, signal_of, wait_for, Container, Process, PROMPT};
 use crate::program::{self, Parent};
 use crate::script::{Behaviour, Dead};
@@ -40,7 +41,8 @@ fn create(call: &Invocation, behaviour: &Behaviour) -> Result<(), String> {
     let container = Container::make(call.container_dir())?;
     let program = program_of(&spec["process"])?;
     let gate = container.gate();
-    let init = program::spawn(Some(&gate), &program, parent(behaviour))?;
+    let terminal = console::open(call, &spec["process"], behaviour.console)?;
+    let init = program::spawn(Some(&gate), &program, parent(behaviour), terminal)?;
     container.save_init(init, bundle)?;
     wait_for("init to be ready", PROMPT, || gate.exists())?;
     if behaviour.dead.is_some() {
@@ -60,8 +62,10 @@ fn exec(call: &Invocation, behaviour: &Behaviour) -> Result<(), String> {
         }
         _ => {}
     }
-    let program = program_of(&read_json(Path::new(call.required("process")?))?)?;
-    let process = program::spawn(None, &program, parent(behaviour))?;
+    let spec = read_json(Path::new(call.required("process")?))?;
+    let program = program_of(&spec)?;
+    let terminal = console::open(call, &spec, behaviour.console)?;
+    let process = program::spawn(None, &program, parent(behaviour), terminal)?;
     container.save_exec(process)?;
     settle(process, behaviour.dead)?;
     report_pid(call, behaviour, process)

@@ -1,0 +1,151 @@
+//! Streams that come by another way than the stream port: one end in the table, the other with whoever carries it.
+
+use std::io;
+
+use tokio::net::UnixStream;
+use tokio::sync::oneshot::{self, error::TryRecvError};
+
+use super::{EnterError, StreamTable, WAITING_MAX};
+use crate::io::StreamId;
+use crate::sys::socket::Socket;
+
+/// Why a stream cannot be attached.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    #[error("stream {0} is waiting already")]
+    Taken(StreamId),
+    #[error("{WAITING_MAX} streams are waiting already")]
+    Full,
+    #[error("attach a stream: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The place of an attached stream in the table. Dropping it gives the place up, if no request has named it.
+pub struct Attached {
+    table: StreamTable,
+    id: StreamId,
+    left: oneshot::Receiver<()>,
+}
+
+/// The host's end of an attached stream.
+pub struct HostEnd {
+    pub socket: UnixStream,
+    /// Resolves when a request names the stream: with a value if the host will only read.
+    pub only_read: oneshot::Receiver<()>,
+}
+
+impl StreamTable {
+    /// Enters a stream under `id`, and gives the end that is the host's. Must be called within a runtime.
+    pub fn attach(&self, id: StreamId) -> Result<(HostEnd, Attached), AttachError> {
+        let (socket, theirs) = UnixStream::pair()?;
+        let (only_read_tx, only_read) = oneshot::channel();
+        let left = match self.enter(&id, Socket::Unix(theirs), Some(only_read_tx), &[]) {
+            Ok(left) => left,
+            Err(EnterError::Taken(_)) => return Err(AttachError::Taken(id)),
+            Err(EnterError::Full) => return Err(AttachError::Full),
+            Err(EnterError::Answer(error)) => return Err(error.into()),
+        };
+        Ok((HostEnd { socket, only_read }, Attached { table: self.clone(), id, left }))
+    }
+}
+
+impl Attached {
+    /// Ends, and takes the stream out of the table, when no request names it in time. Pending for ever once one has.
+    pub async fn expired(mut self) {
+        if tokio::time::timeout(self.table.settings.unclaimed, &mut self.left).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        tracing::info!(stream = %self.id, "stream expired: no request named it");
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut table = self.table.table();
+        // Once it has left, another stream may have its id.
+        if self.left.try_recv() == Err(TryRecvError::Empty) {
+            table.waiting.remove(&self.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+    use crate::io::{StreamIds, StreamSettings};
+
+    fn id() -> StreamId {
+        StreamId::number(7)
+    }
+
+    fn table() -> StreamTable {
+        let bound = Duration::from_secs(60);
+        StreamTable::new(StreamSettings { ids: StreamIds::Numeric, handshake: bound, unclaimed: bound })
+    }
+
+    fn is_taken(table: &StreamTable) -> bool {
+        matches!(table.attach(id()), Err(AttachError::Taken(_)))
+    }
+
+    #[tokio::test]
+    async fn it_is_claimed_like_any_other_and_its_id_is_free_then() {
+        let table = table();
+        let (_host, first) = table.attach(id()).expect("a free id");
+        assert!(is_taken(&table));
+        let mut streams = table.claim(&[id()]).expect("it waits");
+        assert!(streams.take(&id()).is_some());
+        let (_other_host, _second) = table.attach(id()).expect("the id is free again");
+        drop(first);
+        assert!(is_taken(&table), "the first has nothing to give up any more");
+    }
+
+    #[tokio::test]
+    async fn its_host_is_told_whether_it_may_write() {
+        let table = table();
+        let (stdin, _place) = table.attach(id()).expect("a free id");
+        let _stdin = table.claim(&[id()]).expect("it waits").take(&id()).expect("it was claimed");
+        assert!(stdin.only_read.await.is_err());
+        let (output, _place) = table.attach(id()).expect("the id is free again");
+        let _output = table.claim(&[id()]).expect("it waits").take_output(&id()).expect("it was claimed");
+        assert!(output.only_read.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn dropping_it_gives_up_its_place() {
+        let table = table();
+        drop(table.attach(id()).expect("a free id"));
+        assert!(table.claim(&[id()]).is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_expires_when_no_request_names_it() {
+        let table = table();
+        let (mut host, attached) = table.attach(id()).expect("a free id");
+        attached.expired().await;
+        assert!(table.claim(&[id()]).is_err());
+        assert_eq!(host.socket.read(&mut [0]).await.ok(), Some(0), "its other end is closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claimed_one_never_expires() {
+        let table = table();
+        let (_ours, attached) = table.attach(id()).expect("a free id");
+        let _streams = table.claim(&[id()]).expect("it waits");
+        let year = Duration::from_secs(365 * 24 * 3600);
+        assert!(tokio::time::timeout(year, attached.expired()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn there_are_no_more_than_the_table_holds() {
+        let table = table();
+        let held: Vec<_> = (0..WAITING_MAX as u32)
+            .map(|id| table.attach(StreamId::number(id)).map(|(_, place)| place))
+            .collect();
+        assert!(held.iter().all(Result::is_ok));
+        assert!(matches!(table.attach(StreamId::number(u32::MAX)), Err(AttachError::Full)));
+    }
+}

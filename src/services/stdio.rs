@@ -1,0 +1,94 @@
+//! The StdIO service: stdin and output of processes, as calls.
+
+use async_trait::async_trait;
+use protobuf::Message;
+use ttrpc::proto::Status;
+use ttrpc::r#async::TtrpcContext;
+use vminitd_api::stdio::{
+    CloseStdinRequest, CloseStdinResponse, OutputChunk, ReadOutputRequest, WriteStdinRequest,
+    WriteStdinResponse,
+};
+use vminitd_api::stdio_ttrpc::StdIo;
+
+use super::error;
+use crate::io::{Outlet, Subscription};
+use crate::task::{ContainerId, ProcessId, Tasks};
+use crate::wire::{Stream, StreamCall, StreamMethod};
+
+/// The calls with one answer.
+pub struct StdioService {
+    tasks: Tasks,
+}
+
+impl StdioService {
+    pub fn new(tasks: Tasks) -> StdioService {
+        StdioService { tasks }
+    }
+}
+
+#[async_trait]
+impl StdIo for StdioService {
+    async fn write_stdin(
+        &self,
+        _ctx: &TtrpcContext,
+        req: WriteStdinRequest,
+    ) -> ttrpc::Result<WriteStdinResponse> {
+        let (id, who) = (ContainerId::parse(&req.container_id)?, ProcessId::parse(&req.exec_id)?);
+        let bytes_written = req.data.len() as u32;
+        self.tasks.write_stdin(&id, &who, req.data).await?;
+        Ok(WriteStdinResponse { bytes_written, ..Default::default() })
+    }
+
+    async fn close_stdin(
+        &self,
+        _ctx: &TtrpcContext,
+        req: CloseStdinRequest,
+    ) -> ttrpc::Result<CloseStdinResponse> {
+        let (id, who) = (ContainerId::parse(&req.container_id)?, ProcessId::parse(&req.exec_id)?);
+        self.tasks.close_stdin(&id, &who)?;
+        Ok(CloseStdinResponse::new())
+    }
+}
+
+/// ReadStdout or ReadStderr.
+pub struct OutputStream {
+    tasks: Tasks,
+    outlet: Outlet,
+}
+
+impl OutputStream {
+    pub fn new(tasks: Tasks, outlet: Outlet) -> OutputStream {
+        OutputStream { tasks, outlet }
+    }
+
+    fn subscribe(&self, request: &[u8]) -> ttrpc::Result<Subscription> {
+        let req = ReadOutputRequest::parse_from_bytes(request).map_err(error::invalid)?;
+        let (id, who) = (ContainerId::parse(&req.container_id)?, ProcessId::parse(&req.exec_id)?);
+        Ok(self.tasks.subscribe(&id, &who, self.outlet)?)
+    }
+}
+
+impl StreamMethod for OutputStream {
+    fn call(&self, _ctx: TtrpcContext, request: Vec<u8>, stream: Stream) -> StreamCall {
+        let subscription = self.subscribe(&request).map_err(error::status);
+        Box::pin(async move { send_all(&subscription?, &stream).await })
+    }
+}
+
+/// Sends output to its end, or until the client goes. What was not written to the socket is the next subscriber's.
+async fn send_all(subscription: &Subscription, stream: &Stream) -> Result<(), Status> {
+    while let Some(data) = subscription.next().await.map_err(error::output_cut_off)? {
+        let bytes = data.len();
+        if stream.send(encode(OutputChunk { data, ..Default::default() })).await.is_err() {
+            return Ok(());
+        }
+        subscription.sent(bytes);
+    }
+    // An error means that the client has gone.
+    let _ = stream.send(encode(OutputChunk { eof: true, ..Default::default() })).await;
+    Ok(())
+}
+
+fn encode(chunk: OutputChunk) -> Vec<u8> {
+    chunk.write_to_bytes().expect("this message has no required fields")
+}
