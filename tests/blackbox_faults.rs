@@ -1,6 +1,7 @@
 //! What goes wrong between two calls: nothing is lost, nothing is left.
 
 use std::fs;
+use std::pin::pin;
 use std::time::Duration;
 
 use nix::mount::{mount, MsFlags};
@@ -10,10 +11,12 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use vminit_shim::api::containerd::api::{CreateTaskRequest, Mount, PidsRequest};
 use vminit_shim::api::ttrpc::Code;
-use vminit_shim::client::{context, Container, Exec, Stdio, INIT};
+use vminit_shim::client::{context, Exec, INIT};
 use vminit_shim::spec;
-use vminitd_test_support::calls::{brief, exec, rpc_code, running, stopped};
-use vminitd_test_support::{code, Daemon, LIMIT};
+use vminitd_test_support::calls::{
+    answer_at_once, brief, exec, rpc_code, running, running_in_shared_pids, stopped,
+};
+use vminitd_test_support::{code, leaks, poll_until, Daemon, LIMIT};
 
 /// More than a socket and a pipe hold, so that the last of it waits for its reader.
 const OUTPUT_BYTES: usize = 240_000;
@@ -27,13 +30,13 @@ async fn a_waiter_of_an_exec_that_never_ran_is_released_by_the_delete_of_its_con
     let stdio = guest.stdio(true).await.expect("streams");
     let process = spec::process(&["exit", "0"]);
     guest.exec(Exec { container_id: "c", exec_id: "e", process: &process }, &stdio).await.expect("exec");
-    let other = daemon.guest().await;
-    let waiting = tokio::spawn(async move { other.wait("c", "e").await });
+    let mut waiting = pin!(guest.wait("c", "e"));
+    assert_eq!(answer_at_once(&guest, &mut waiting).await.map(code), None);
     guest.kill("c", INIT, 9).await.expect("kill");
     guest.wait("c", INIT).await.expect("wait");
     guest.delete("c", INIT).await.expect("delete");
-    let refused = code(timeout(LIMIT, waiting).await.expect("in time").expect("join"));
-    assert!(matches!(refused, Code::FAILED_PRECONDITION | Code::NOT_FOUND), "{refused:?}");
+    let refused = timeout(LIMIT, waiting).await.expect("in time");
+    assert_eq!(code(refused), Code::FAILED_PRECONDITION);
     drop(stdio);
     daemon.assert_nothing_left(before).await;
     daemon.stop().await;
@@ -44,11 +47,7 @@ async fn a_waiter_of_an_exec_that_never_ran_is_released_by_the_delete_of_its_con
 async fn an_exec_that_slips_past_kill_all_is_killed_and_does_not_hold_back_the_exit_of_init() {
     let daemon = Daemon::with_fake_runc().await;
     let (guest, events) = daemon.guest_and_events().await;
-    let mut config = spec::container(&["forever"]);
-    config["linux"]["namespaces"] = json!([{"type": "mount"}]);
-    let container = Container { id: "c", config: &config, rootfs: &[] };
-    guest.create(container, &Stdio::default()).await.expect("create");
-    guest.start("c", INIT).await.expect("start");
+    running_in_shared_pids(&guest, "c", &["forever"]).await;
     exec(&guest, "c", "e", &["forever"]).await.expect("exec");
     // The exec runs, its runc has not said so yet, and kill-all does not find it.
     daemon.script(&json!({"exec": {"c": {"linger": "gate"}}, "kill": {"c": {"fail": "no cgroup"}}}));
@@ -129,16 +128,22 @@ async fn the_streams_of_a_refused_create_are_closed() {
     daemon.stop().await;
 }
 
+/// That runc is held for ever: it ends at the deadline of a ps, 10 s.
 #[tokio::test]
 async fn a_caller_that_does_not_wait_for_pids_leaves_no_runc_behind() {
     let daemon = Daemon::with_fake_runc().await;
     let guest = daemon.guest().await;
     running(&guest, "c", &["forever"]).await;
-    daemon.script(&json!({"ps": {"c": {"hold": "gate"}}}));
+    let before = leaks::children(daemon.pid()).len();
+    daemon.script(&json!({"ps": {"c": {"hold": "never"}}}));
     let request = PidsRequest { id: "c".into(), ..Default::default() };
     let hasty = context(Duration::from_millis(100), "default");
     guest.client.task().pids(hasty, &request).await.expect_err("ps hangs");
     daemon.called("ps", "c").await;
-    daemon.release("gate");
+    let look = || match leaks::children(daemon.pid()) {
+        children if children.len() == before => Ok(()),
+        children => Err(format!("{children:?}")),
+    };
+    poll_until(LIMIT, "the runc of a ps is gone", look).await;
     daemon.stop().await;
 }

@@ -115,6 +115,9 @@ async fn a_refused_rootfs_has_its_code_and_leaves_the_id_and_the_bundle_to_the_n
     let before = daemon.open_descriptors();
     let bundle = guest.bundle("c", &spec::container(&["exit", "0"])).await.expect("bundle");
     let memory = || mount("tmpfs", "t", &[]);
+    let mkdir = |path: &str| {
+        mount("format/mkdir/tmpfs", "t", &[&format!("X-containerd.mkdir.path={{{{ mount 0 }}}}/{path}")])
+    };
     let long = format!("lowerdir={}", vec!["/some/directory"; 400].join(":"));
     for (bad, expected) in [
         (mount("format/bind", "{{ mount 1 }}", &[]), Code::INVALID_ARGUMENT),
@@ -125,6 +128,14 @@ async fn a_refused_rootfs_has_its_code_and_leaves_the_id_and_the_bundle_to_the_n
             Code::INVALID_ARGUMENT,
         ),
         (mount("ext4", "disk", &[&long]), Code::INVALID_ARGUMENT),
+        (mkdir(&"/d".repeat(8_000)), Code::INVALID_ARGUMENT),
+        (mkdir(&"x".repeat(30_000)), Code::INVALID_ARGUMENT),
+        (Mount { target: "/d".repeat(8_000), ..memory() }, Code::INVALID_ARGUMENT),
+        (
+            mount("format/mkdir/tmpfs", "t", &["X-containerd.mkdir.path={{ mount 0 }}/x"; 1_000]),
+            Code::INVALID_ARGUMENT,
+        ),
+        (mount("virtiofs", "/dev/root", &[]), Code::UNKNOWN),
         (mount("tmpfs", "t", &["X-containerd.else"]), Code::UNIMPLEMENTED),
         (mount("tmpfs", "t", &["uidmap=0:1:1"]), Code::UNIMPLEMENTED),
         (mount("nfs/tmpfs", "t", &[]), Code::UNIMPLEMENTED),

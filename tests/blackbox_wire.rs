@@ -1,13 +1,13 @@
 //! The RPC port under abuse, over a Unix socket: whatever comes, the daemon goes on serving others and keeps nothing.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use vminit_shim::api::service;
 use vminit_shim::api::ttrpc::{self, Code};
 use vminit_shim::client::{context, Guest};
+use vminitd_test_support::calls::running;
+use vminitd_test_support::chance::{self, Chance};
 use vminitd_test_support::{Daemon, LIMIT};
 
 const HEADER_LEN: usize = 10;
@@ -134,42 +134,21 @@ async fn a_thousand_connections_that_say_nothing_leave_no_descriptor() {
 
 // ---- garbage
 
-/// A small generator (xorshift64), so that a seed printed by a failed run repeats it.
-struct Noise(u64);
-
-impl Noise {
-    fn seeded() -> Self {
-        let seed = match std::env::var("VMINITD_SEED") {
-            Ok(seed) => seed.parse().expect("VMINITD_SEED is a number"),
-            Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64 | 1,
-        };
-        println!("repeat with VMINITD_SEED={seed}");
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn bytes(&mut self, most: usize) -> Vec<u8> {
-        let length = self.next() as usize % most;
-        (0..length).map(|_| self.next() as u8).collect()
-    }
-}
-
 #[tokio::test]
 async fn random_bytes_and_random_frames_leave_the_daemon_serving() {
     let daemon = Daemon::with_fake_runc().await;
     let before = daemon.open_descriptors();
-    let mut noise = Noise::seeded();
+    let seed = chance::seed();
+    println!("VMINITD_SEED={seed}");
+    let mut noise = Chance::new(seed, 0);
     for round in 0..300 {
         let mut wire = Wire::connect(&daemon).await;
         let bytes = match round % 2 {
             0 => noise.bytes(4096),
-            _ => frame(noise.next() as u32, noise.next() as u8 % 5, noise.next() as u8, &noise.bytes(512)),
+            _ => {
+                let (id, kind, flags) = (noise.below(1 << 32), noise.below(5), noise.below(1 << 8));
+                frame(id as u32, kind as u8, flags as u8, &noise.bytes(512))
+            }
         };
         // The daemon may have hung up on the first bytes already.
         let _ = wire.stream.write_all(&bytes).await;
@@ -301,8 +280,9 @@ const TASK_METHODS: [&str; 16] = [
     "Stats",
     "Connect",
 ];
-const SYSTEM_METHODS: [&str; 7] = [
-    "Info",
+/// Of the System service, what is not built.
+const NOT_BUILT: [&str; 7] = [
+    "PrepareShutdown",
     "FreezeFilesystems",
     "ThawFilesystems",
     "OfflineCPU",
@@ -315,21 +295,29 @@ const SYSTEM_METHODS: [&str; 7] = [
 async fn an_empty_request_to_every_method_is_answered() {
     let daemon = Daemon::with_fake_runc().await;
     let guest = daemon.guest().await;
+    running(&guest, "c", &["forever"]).await;
     for service in [service::TASK_V3, service::TASK_V2] {
         for method in TASK_METHODS {
             let refused = empty_request(&guest, service, method).await;
-            assert!(refused.is_err(), "{service}/{method} did something with nothing");
+            assert_eq!(refused, Err(Code::INVALID_ARGUMENT), "{service}/{method}: there is no id in it");
         }
+        // Shutdown needs no id, and does nothing while there is a container.
+        assert_eq!(empty_request(&guest, service, "Shutdown").await, Ok(()));
     }
-    for method in SYSTEM_METHODS {
-        let _ = empty_request(&guest, service::SYSTEM, method).await;
+    assert_eq!(empty_request(&guest, service::SYSTEM, "Info").await, Ok(()));
+    for method in NOT_BUILT {
+        assert_eq!(
+            empty_request(&guest, service::SYSTEM, method).await,
+            Err(Code::UNIMPLEMENTED),
+            "{method}"
+        );
     }
     assert_eq!(empty_request(&guest, service::BUNDLE, "Create").await, Err(Code::INVALID_ARGUMENT));
     still_serves(&daemon).await;
     daemon.stop().await;
 }
 
-/// Any answer will do, but there must be one.
+/// What came back; there must be an answer.
 async fn empty_request(guest: &Guest, service: &str, method: &str) -> Result<(), Code> {
     let request = ttrpc::Request {
         service: service.into(),

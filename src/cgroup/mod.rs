@@ -40,6 +40,21 @@ impl Cgroup {
         text::unified_path(&text).map(|path| Cgroup::beneath(root, Path::new(path))).transpose()
     }
 
+    /// The cgroup of a process, if it is not one that this process is in too: then nobody made one for it.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn made_for(pid: Pid) -> io::Result<Option<Cgroup>> {
+        let Some(cgroup) = Cgroup::of(pid)? else { return Ok(None) };
+        let own = Pid::new(std::process::id() as i32).map_or(Ok(None), Cgroup::of)?;
+        Ok(Some(cgroup).filter(|cgroup| !own.is_some_and(|own| own.is_within(cgroup))))
+    }
+
+    /// Whether this group is that one or below it.
+    pub fn is_within(&self, other: &Cgroup) -> bool {
+        self.0.starts_with(&other.0)
+    }
+
     /// The group at `path`, as the kernel writes it, below the mount at `root`.
     fn beneath(root: &Path, path: &Path) -> io::Result<Cgroup> {
         let relative = path.strip_prefix("/").unwrap_or(path);

@@ -69,6 +69,11 @@ impl Process {
 }
 
 impl Process {
+    /// Whether it has not been reaped yet.
+    pub fn is_there(&self) -> bool {
+        self.pidfd.as_ref().is_some_and(|pidfd| wait::pidfd_is_there(pidfd.as_fd()))
+    }
+
     /// Sends a signal; `ESRCH` if the process has been reaped. Does not block.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         match &self.pidfd {

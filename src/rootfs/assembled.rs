@@ -20,7 +20,12 @@ pub struct Assembled {
 /// Paths are those from the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Done {
-    Made(PathBuf),
+    /// Directories on one path: the last `levels` of it. Each by its own path would take memory that grows with the
+    /// square of the depth.
+    Made {
+        path: PathBuf,
+        levels: usize,
+    },
     Mounted(PathBuf),
 }
 
@@ -32,8 +37,15 @@ impl Assembled {
     /// A directory in a file system that is mounted here belongs to that file system, and stays in it.
     pub(super) fn made(&mut self, directory: PathBuf) {
         let holds = |done: &Done| matches!(done, Done::Mounted(point) if directory.starts_with(point));
-        if !self.done.iter().any(holds) {
-            self.done.push(Done::Made(directory));
+        if self.done.iter().any(holds) {
+            return;
+        }
+        match self.done.last_mut() {
+            Some(Done::Made { path, levels }) if directory.parent() == Some(path) => {
+                *path = directory;
+                *levels += 1;
+            }
+            _ => self.done.push(Done::Made { path: directory, levels: 1 }),
         }
     }
 
@@ -55,7 +67,10 @@ impl Assembled {
         for done in self.done.iter().rev() {
             let undone = match done {
                 Done::Mounted(path) => self.unmount_one(&root, path),
-                Done::Made(path) => self.remove_if_empty(&root, path),
+                Done::Made { path, levels } => {
+                    let levels = path.ancestors().take(*levels);
+                    levels.map(|path| self.remove_if_empty(&root, path)).fold(Ok(()), Result::and)
+                }
             };
             first = first.and(undone);
         }

@@ -3,12 +3,20 @@
 //! A path in it is followed from an open handle, one component after the other, and never through a symlink: what was
 //! mounted earlier comes from disks that nobody has looked at, and a symlink there could lead anywhere.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Component, Path, PathBuf};
 
 use super::{Assembled, RootfsError};
 use crate::sys::mount::{leads_out, Place};
+
+/// What the kernel takes for a path, in bytes, the one that ends it included (path_resolution(7)).
+pub(super) const PATH_MAX: usize = 4096;
+
+/// Components of a path from the bundle. Each that is missing costs a directory, and a lookup of all above it when it
+/// goes again; the paths that hosts ask for have less than ten.
+pub(super) const DEPTH_MAX: usize = 64;
 
 pub(super) struct Bundle {
     root: Place,
@@ -45,11 +53,28 @@ impl Bundle {
     }
 
     /// What `path` is called from the bundle; `None` if it does not begin with the bundle's own path. One that begins
-    /// there and then goes up is refused.
+    /// there and then goes up is refused, and so is one that is too long or too deep.
     pub(super) fn inside(&self, path: &str) -> Result<Option<PathBuf>, RootfsError> {
         let path = Path::new(path);
         let rest = path.strip_prefix(&self.path).or_else(|_| path.strip_prefix(&self.given));
-        rest.ok().map(downwards).transpose()
+        rest.ok().map(|rest| self.beneath(Path::new(""), rest)).transpose()
+    }
+
+    /// What the path `down` from `base`, which is in the bundle, is called from the bundle. A leading `/` of `down`
+    /// means `base`. It is refused as [`Bundle::inside`] does.
+    pub(super) fn beneath(&self, base: &Path, down: &Path) -> Result<PathBuf, RootfsError> {
+        let parts = down.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
+        let bad = |why| Err(RootfsError::invalid("path", &down.to_string_lossy(), why));
+        if base.components().chain(parts.clone()).nth(DEPTH_MAX).is_some() {
+            return bad("has too many components");
+        }
+        let names: Option<PathBuf> = parts.map(normal).collect();
+        let Some(names) = names else { return Err(RootfsError::Escape { path: down.to_owned() }) };
+        let inside: PathBuf = base.iter().chain(&names).collect();
+        match self.path.join(&inside).as_os_str().len() < PATH_MAX {
+            true => Ok(inside),
+            false => bad("is too long"),
+        }
     }
 
     /// Opens what exists in the bundle.
@@ -105,12 +130,9 @@ impl Bundle {
     }
 }
 
-/// A path that only goes down. A leading `/` means where it starts.
-pub(super) fn downwards(path: &Path) -> Result<PathBuf, RootfsError> {
-    let parts = path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
-    let name = |part| match part {
+fn normal(part: Component<'_>) -> Option<&OsStr> {
+    match part {
         Component::Normal(name) => Some(name),
         _ => None,
-    };
-    parts.map(name).collect::<Option<_>>().ok_or_else(|| RootfsError::Escape { path: path.to_owned() })
+    }
 }

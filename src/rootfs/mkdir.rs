@@ -7,6 +7,10 @@ use super::RootfsError;
 
 const OPTION: &str = "X-containerd.mkdir.";
 
+/// Directories that one request may ask for: two for each of a hundred layers, and room. Each costs up to a path of
+/// memory for as long as its container is there, and the kernel some kilobytes for all above it.
+pub(super) const MKDIRS_MAX: usize = 256;
+
 /// A directory to make in the bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Directory {
@@ -15,11 +19,18 @@ pub(super) struct Directory {
     pub(super) new: NewDir,
 }
 
-/// Takes the options for `mkdir/` out of `options` and reads them, in order.
-pub(super) fn take(options: &mut Vec<String>, bundle: &Bundle) -> Result<Vec<Directory>, RootfsError> {
+/// Takes the options for `mkdir/` out of `options` and reads them, in order. `room` is for how many there still is.
+pub(super) fn take(
+    options: &mut Vec<String>,
+    bundle: &Bundle,
+    room: &mut usize,
+) -> Result<Vec<Directory>, RootfsError> {
     let (ours, others): (Vec<_>, _) =
         std::mem::take(options).into_iter().partition(|option| option.starts_with(OPTION));
     *options = others;
+    *room = room.checked_sub(ours.len()).ok_or_else(|| {
+        RootfsError::invalid("number of directories to make", &ours.len().to_string(), "too many")
+    })?;
     ours.iter().map(|option| read(option, bundle)).collect()
 }
 
@@ -67,6 +78,7 @@ fn number(text: &str, radix: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bundle::{DEPTH_MAX, PATH_MAX};
     use super::*;
 
     fn parse(option: &str) -> Result<Directory, RootfsError> {
@@ -74,7 +86,7 @@ mod tests {
         let bundle = Bundle::open(folder.path()).unwrap();
         let option = option.replace("BUNDLE", bundle.path().to_str().unwrap());
         let mut options = vec!["ro".to_owned(), option, "rw".to_owned()];
-        let mut read = take(&mut options, &bundle)?;
+        let mut read = take(&mut options, &bundle, &mut 1)?;
         assert_eq!(options, ["ro", "rw"]);
         assert_eq!(read.len(), 1);
         Ok(read.remove(0))
@@ -102,7 +114,7 @@ mod tests {
         let bundle = Bundle::open(&link).unwrap();
         for named in [bundle.path(), link.as_path()] {
             let mut options = vec![format!("X-containerd.mkdir.path={}/mounts/x", named.display())];
-            assert_eq!(take(&mut options, &bundle).unwrap()[0].inside, Path::new("mounts/x"));
+            assert_eq!(take(&mut options, &bundle, &mut 1).unwrap()[0].inside, Path::new("mounts/x"));
         }
     }
 
@@ -137,6 +149,10 @@ mod tests {
                 matches!(refused, Err(RootfsError::Invalid { .. } | RootfsError::Escape { .. })),
                 "{value}: {refused:?}"
             );
+        }
+        for path in ["/d".repeat(DEPTH_MAX), format!("/{}", "x".repeat(PATH_MAX))] {
+            let refused = parse(&format!("X-containerd.mkdir.path=BUNDLE/mounts{path}"));
+            assert!(matches!(refused, Err(RootfsError::Invalid { .. })), "{refused:?}");
         }
         for option in ["X-containerd.mkdir.", "X-containerd.mkdir.mode=0", "X-containerd.mkdir.paths=/x"] {
             assert!(matches!(parse(option), Err(RootfsError::Unsupported { .. })), "{option}");

@@ -63,10 +63,11 @@ pub fn remove_tree(folder: &Path) -> io::Result<()> {
 }
 
 /// Puts the names of block devices in place of their serials, and waits for those that are named. Each may take
-/// `wait` to appear; no thread is held for it.
+/// `wait` to appear, and is not there if the look for it takes longer; no thread is held between two looks.
 pub async fn await_devices(mut mounts: Vec<Mount>, wait: Duration) -> Result<Vec<Mount>, RootfsError> {
+    plan::count(&mounts)?;
     for mount in &mut mounts {
-        mount.source = device::resolve(&mount.source, wait).await?;
+        mount.source = device::resolve(mount, wait).await?;
     }
     Ok(mounts)
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::bundle::{downwards, Bundle};
+use super::bundle::Bundle;
 use super::mkdir::{self, Directory};
 use super::options::Options;
 use super::overlay::{self, Data};
@@ -35,11 +35,18 @@ pub(super) struct Planned {
     pub(super) point_inside: PathBuf,
 }
 
+/// Refuses more mounts than there can be.
+pub(super) fn count(mounts: &[Mount]) -> Result<(), RootfsError> {
+    match mounts.len() <= MOUNTS_MAX {
+        true => Ok(()),
+        false => Err(RootfsError::invalid("number of mounts", &mounts.len().to_string(), "too many")),
+    }
+}
+
 /// Finds a place for each of `mounts`: the last at `rootfs`, number `i` of the others at `mounts/<i>`.
 pub(super) fn plan(mounts: &[Mount], bundle: &Bundle) -> Result<Vec<Planned>, RootfsError> {
-    if mounts.len() > MOUNTS_MAX {
-        return Err(RootfsError::invalid("number of mounts", &mounts.len().to_string(), "too many"));
-    }
+    count(mounts)?;
+    let mut room = mkdir::MKDIRS_MAX;
     let mut plan = Vec::with_capacity(mounts.len());
     let mut earlier = Vec::with_capacity(mounts.len());
     for (index, mount) in mounts.iter().enumerate() {
@@ -48,7 +55,7 @@ pub(super) fn plan(mounts: &[Mount], bundle: &Bundle) -> Result<Vec<Planned>, Ro
             false => Path::new("mounts").join(index.to_string()),
         };
         let mut mount = mount.clone();
-        let directories = take_prefixes(&mut mount, bundle, &earlier)?;
+        let directories = take_prefixes(&mut mount, bundle, &earlier, &mut room)?;
         let planned = read(&mount, base, directories, bundle)?;
         let point = bundle.path().join(&planned.point_inside);
         earlier.push(Earlier { source: mount.source, target: mount.target, point });
@@ -58,11 +65,12 @@ pub(super) fn plan(mounts: &[Mount], bundle: &Bundle) -> Result<Vec<Planned>, Ro
 }
 
 /// Does what the prefixes of the type ask for, from left to right, and leaves the type that the kernel knows. Each may
-/// stand there once; no type of the kernel's has a `/`.
+/// stand there once; no type of the kernel's has a `/`. `room` is for how many directories there still is.
 fn take_prefixes(
     mount: &mut Mount,
     bundle: &Bundle,
     earlier: &[Earlier],
+    room: &mut usize,
 ) -> Result<Vec<Directory>, RootfsError> {
     let mut directories = None;
     let mut expanded = false;
@@ -73,7 +81,9 @@ fn take_prefixes(
                 template::expand(mount, earlier)?;
                 expanded = true;
             }
-            "mkdir" if directories.is_none() => directories = Some(mkdir::take(&mut mount.options, bundle)?),
+            "mkdir" if directories.is_none() => {
+                directories = Some(mkdir::take(&mut mount.options, bundle, room)?);
+            }
             _ => return Err(RootfsError::Unsupported { what: "mount type", value: mount.kind.clone() }),
         }
         mount.kind = kind;
@@ -95,7 +105,7 @@ fn read(
     Ok(Planned {
         source_inside,
         named_inside: named_inside.collect::<Result<_, _>>()?,
-        point_inside: base_inside.iter().chain(&downwards(Path::new(&mount.target))?).collect(),
+        point_inside: bundle.beneath(&base_inside, Path::new(&mount.target))?,
         after: options.bind_remount().into_iter().chain(options.propagation).collect(),
         on_loop: options.on_loop,
         flags: options.flags,
@@ -109,6 +119,8 @@ fn read(
 
 #[cfg(test)]
 mod tests {
+    use super::super::bundle::{DEPTH_MAX, PATH_MAX};
+    use super::super::mkdir::MKDIRS_MAX;
     use super::*;
 
     fn mount(kind: &str, source: &str, target: &str) -> Mount {
@@ -141,6 +153,42 @@ mod tests {
         let mounts = vec![mount("tmpfs", "t", ""); MOUNTS_MAX + 1];
         assert_eq!(planned(&mounts[1..]).unwrap().len(), MOUNTS_MAX);
         assert!(matches!(planned(&mounts), Err(RootfsError::Invalid { .. })));
+    }
+
+    #[test]
+    fn paths_are_bounded_in_length_and_in_depth() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = Bundle::open(folder.path()).unwrap();
+        // `rootfs` and the two slashes before and after it are part of the path, and so is the byte that ends it.
+        let room = PATH_MAX - bundle.path().as_os_str().len() - "/rootfs/".len() - 1;
+        let long = |bytes: usize| format!("{}/{}", "x".repeat(bytes / 2), "y".repeat(bytes - bytes / 2 - 1));
+        let deep = |levels: usize| vec!["d"; levels - 1].join("/");
+        for (target, is_fine) in [
+            (long(room), true),
+            (long(room + 1), false),
+            (deep(DEPTH_MAX), true),
+            (deep(DEPTH_MAX + 1), false),
+            (deep(8_000), false),
+            (format!("{}/..", deep(8_000)), false),
+        ] {
+            let planned = plan(&[mount("tmpfs", "t", &target)], &bundle);
+            assert_eq!(planned.is_ok(), is_fine, "{} bytes", target.len());
+            assert!(is_fine || matches!(planned, Err(RootfsError::Invalid { .. })), "{planned:?}");
+        }
+    }
+
+    #[test]
+    fn directories_are_counted_over_all_mounts() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = Bundle::open(folder.path()).unwrap();
+        let asking = |count: usize| {
+            let option = format!("X-containerd.mkdir.path={}/mounts/x", bundle.path().display());
+            Mount { options: vec![option; count], ..mount("mkdir/tmpfs", "t", "") }
+        };
+        let planned = plan(&[asking(MKDIRS_MAX - 1), asking(1)], &bundle).unwrap();
+        assert_eq!(planned.iter().map(|planned| planned.directories.len()).sum::<usize>(), MKDIRS_MAX);
+        let refused = plan(&[asking(MKDIRS_MAX - 1), asking(2)], &bundle);
+        assert!(matches!(refused, Err(RootfsError::Invalid { .. })), "{refused:?}");
     }
 
     #[test]

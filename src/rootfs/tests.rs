@@ -71,6 +71,13 @@ async fn a_missing_disk_is_found_out_before_anything_is_mounted() {
     assert!(matches!(resolved, Err(RootfsError::NoDevice { serial }) if serial == "no-such-disk"));
 }
 
+#[tokio::test]
+async fn mounts_are_counted_before_any_device_is_looked_for() {
+    let mounts = vec![entry("ext4", "serial:no-such-disk", "", &[]); 513];
+    let refused = await_devices(mounts, Duration::from_secs(30)).await;
+    assert!(matches!(refused, Err(RootfsError::Invalid { .. })), "{refused:?}");
+}
+
 #[test]
 fn a_bad_request_is_refused_before_anything_is_mounted() {
     in_bundle(|bundle| {
@@ -86,6 +93,8 @@ fn a_bad_request_is_refused_before_anything_is_mounted() {
             entry("tmpfs", "t", "", &["uidmap=0:1:1"]),
             entry("tmpfs", "t", "../../etc", &[]),
             entry("tmpfs", "t", "/a/../../b", &[]),
+            entry("tmpfs", "t", &"/d".repeat(8_000), &[]),
+            entry("tmpfs", "t", &"x".repeat(30_000), &[]),
         ] {
             assert!(now(&[fine.clone(), bad.clone()], bundle).is_err(), "{bad:?}");
             assert!(!bundle.join("mounts").exists());
@@ -131,6 +140,21 @@ fn a_target_is_made_beneath_its_base_and_no_symlink_leads_out() {
         assert!(matches!(escaped, Err(RootfsError::Escape { .. })), "{escaped:?}");
         fs::remove_file(bundle.join("rootfs/out")).unwrap();
         fs::remove_dir(bundle.join("rootfs")).unwrap();
+    });
+}
+
+#[test]
+fn the_deepest_target_goes_again_with_all_that_was_made_for_it() {
+    in_bundle(|bundle| {
+        let target = "/d".repeat(bundle::DEPTH_MAX - 1);
+        now(&[entry("tmpfs", "t", &target, &[])], bundle).unwrap().unwind().unwrap();
+        assert_eq!(fs::read_dir(bundle).unwrap().count(), 0);
+
+        // A directory that is missing at the end, beneath others that were there.
+        fs::create_dir_all(bundle.join("rootfs/a")).unwrap();
+        now(&[entry("tmpfs", "t", "/a/b/c", &[])], bundle).unwrap().unwind().unwrap();
+        assert_eq!(fs::read_dir(bundle.join("rootfs/a")).unwrap().count(), 0);
+        fs::remove_dir_all(bundle.join("rootfs")).unwrap();
     });
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::invoke::Invocation;
+use super::life::Life;
 use super::resources::Resources;
 use super::scratch::Scratch;
 use super::{CheckpointOptions, Options, RuncError, Runtime};
@@ -18,6 +19,7 @@ pub struct Container {
     pub(super) runtime: Runtime,
     id: String,
     options: Options,
+    pub(super) life: Life,
 }
 
 /// A process that runc has just created, not yet claimed from the reaper.
@@ -40,12 +42,22 @@ impl Created {
 
 impl Container {
     pub(super) fn new(runtime: Runtime, id: String, options: Options) -> Container {
-        Container { runtime, id, options }
+        Container { runtime, id, options, life: Life::new() }
+    }
+
+    /// The init has ended: runcs that are at work on the container, but for those that tear down, soon end too.
+    pub fn init_ended(&self) {
+        self.life.init_ended();
     }
 
     /// `runc create`. `stdio` becomes that of the container's init, and runc's own meanwhile; without it the init gets
-    /// a terminal, as its spec has to say. When it fails nothing is left of the container.
+    /// a terminal, as its spec has to say. When it fails nothing is left of the container; one of this id that runc
+    /// knows already stays as it is.
     pub async fn create(&self, bundle: &Path, stdio: Option<[OwnedFd; 3]>) -> Result<Created, RuncError> {
+        // What is there is not ours: `delete --force`, by which a failure is undone, would remove whatever it is.
+        if self.root().join(&self.id).symlink_metadata().is_ok() {
+            return Err(RuncError::Exists { id: self.id.clone() });
+        }
         let scratch = self.scratch("create")?;
         let mut call = Invocation::new("create", self.runtime.settings.deadlines.create);
         call.arg("--bundle").arg(bundle).arg("--pid-file").arg(scratch.pid_file());
@@ -72,6 +84,7 @@ impl Container {
     /// `runc exec`, detached: starts one more process in the container. `process` is its OCI process
     /// spec; `stdio` as for a create.
     pub async fn exec(&self, process: &[u8], stdio: Option<[OwnedFd; 3]>) -> Result<Created, RuncError> {
+        let _at_work = self.life.work("exec").await?;
         let scratch = self.scratch("exec")?;
         let path = scratch.write("process.json", process).map_err(start_failed("exec"))?;
         let mut call = Invocation::new("exec", self.runtime.settings.deadlines.create);
@@ -108,6 +121,7 @@ impl Container {
         options: &CheckpointOptions,
         limit: Option<Duration>,
     ) -> Result<(), RuncError> {
+        let _at_work = self.life.work("checkpoint").await?;
         let scratch = self.scratch("checkpoint")?;
         let bound = self.runtime.settings.deadlines.checkpoint;
         let mut call = Invocation::new("checkpoint", limit.unwrap_or(bound).min(bound));
@@ -120,22 +134,29 @@ impl Container {
 
     /// `runc kill --all`: signals every process of the container's cgroup.
     pub async fn kill_all(&self, signal: Signal) -> Result<(), RuncError> {
+        let _at_work = self.life.work("kill").await?;
         let mut call = Invocation::new("kill", self.runtime.settings.deadlines.query);
         call.arg("--all");
         call.after_id(signal.to_string());
         self.run(call).await.map(drop)
     }
 
-    /// `runc delete --force`: a container that runc knows nothing of is deleted already.
+    /// `runc delete --force`, once nothing else is at work on it: a container that runc knows nothing of is deleted already.
     pub async fn delete(&self) -> Result<(), RuncError> {
-        match self.change("delete", &["--force".into()]).await {
-            Err(error) if error.is_not_found() => Ok(()),
-            other => other,
-        }
+        let mut call = Invocation::new("delete", self.runtime.settings.deadlines.change);
+        call.arg("--force");
+        let deleting = async {
+            match self.run(call).await {
+                Err(error) if error.is_not_found() => Ok(()),
+                other => other.map(drop),
+            }
+        };
+        self.life.delete(deleting).await
     }
 
     /// `runc ps`: the pids of every process of the container, as this machine numbers them.
     pub async fn ps(&self) -> Result<Vec<u32>, RuncError> {
+        let _at_work = self.life.work("ps").await?;
         let mut call = Invocation::new("ps", self.runtime.settings.deadlines.query);
         call.arg("--format").arg("json");
         let printed = self.run(call).await?;
@@ -146,9 +167,15 @@ impl Container {
     }
 
     async fn change(&self, verb: &'static str, args: &[OsString]) -> Result<(), RuncError> {
+        let _at_work = self.life.work(verb).await?;
         let mut call = Invocation::new(verb, self.runtime.settings.deadlines.change);
         call.args(args);
         self.run(call).await.map(drop)
+    }
+
+    /// Where runc keeps the state of this container, in a folder named after it.
+    fn root(&self) -> &Path {
+        self.options.root.as_ref().unwrap_or(&self.runtime.settings.root)
     }
 
     pub(super) fn scratch(&self, verb: &'static str) -> Result<Scratch, RuncError> {
@@ -157,10 +184,8 @@ impl Container {
 
     /// The whole command line of one invocation.
     pub(super) fn command(&self, call: &Invocation, scratch: &Scratch) -> Vec<OsString> {
-        let settings = &self.runtime.settings;
-        let root = self.options.root.as_ref().unwrap_or(&settings.root);
-        let mut argv: Vec<OsString> = vec![settings.binary.clone().into()];
-        argv.extend(["--root".into(), root.into()]);
+        let mut argv: Vec<OsString> = vec![self.runtime.settings.binary.clone().into()];
+        argv.extend(["--root".into(), self.root().into()]);
         argv.extend(["--log".into(), scratch.log_file().into(), "--log-format".into(), "json".into()]);
         if self.options.systemd_cgroup {
             argv.push("--systemd-cgroup".into());

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::console::ConsoleSocket;
+use super::life::tears_down;
 use super::output::Output;
 use super::scratch::Scratch;
 use super::{log, Container, Created, RuncError};
@@ -20,9 +21,6 @@ const KILLED: Duration = Duration::from_secs(5);
 
 /// The end of stderr that goes into an error, when the log says nothing.
 const REASON_BYTES: usize = 1024;
-
-/// What goes on while the daemon stops, since the stop itself needs it.
-const TEARS_DOWN: [&str; 3] = ["resume", "kill", "delete"];
 
 /// A verb of runc and its arguments, but for the id of the container.
 pub(super) struct Invocation {
@@ -130,6 +128,7 @@ impl Container {
         let unusable = |e: io::Error| RuncError::Result { verb, what: "console", reason: e.to_string() };
         tokio::select! {
             console = socket.receive() => console.map(Some).map_err(unusable),
+            () = self.life.is_over(verb) => Err(RuncError::Ended { verb }),
             () = self.runtime.stopping() => Err(RuncError::Stopping { verb }),
         }
     }
@@ -146,7 +145,8 @@ impl Container {
 }
 
 impl Container {
-    /// Waits for runc to end. At its deadline, or when the daemon stops, it is killed with all it started.
+    /// Waits for runc to end. At its deadline, when it is of no use any more, or when the daemon stops, it is killed
+    /// with all it started.
     async fn end(&self, mut child: Child, call: &Invocation) -> Result<Exit, RuncError> {
         let verb = call.verb;
         let gone = |source| RuncError::Reaper { verb, source };
@@ -157,7 +157,8 @@ impl Container {
                 return child.exec.failure().map_or(Ok(exit), |error| Err(call.start_failed()(error)));
             }
             () = tokio::time::sleep(call.limit) => RuncError::Deadline { verb, limit: call.limit },
-            () = self.runtime.stopping(), if !TEARS_DOWN.contains(&verb) => RuncError::Stopping { verb },
+            () = self.life.is_over(verb) => RuncError::Ended { verb },
+            () = self.runtime.stopping(), if !tears_down(verb) => RuncError::Stopping { verb },
         };
         tracing::warn!(pid = %child.process.pid, %error, "runc is killed");
         self.runtime.reaper.kill_group(&child);

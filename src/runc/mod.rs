@@ -10,6 +10,7 @@ mod console;
 mod container;
 pub mod criu;
 mod invoke;
+mod life;
 mod log;
 mod options;
 mod output;
@@ -49,6 +50,12 @@ pub enum RuncError {
     /// The daemon stops: only what tears down is run any more.
     #[error("runc {verb} was stopped: the guest is shutting down")]
     Stopping { verb: &'static str },
+    /// The container ended or was deleted meanwhile.
+    #[error("runc {verb} was stopped: the container has ended")]
+    Ended { verb: &'static str },
+    /// Nothing was done: runc's state has something of this id that is not ours.
+    #[error("container {id} already exists in the runtime's state")]
+    Exists { id: String },
     /// It said that all went well, but what it should have left behind is not there.
     #[error("runc {verb} left no usable {what}: {reason}")]
     Result { verb: &'static str, what: &'static str, reason: String },
@@ -63,6 +70,13 @@ impl RuncError {
     pub fn is_not_found(&self) -> bool {
         let says_so = |reason: &str| reason.starts_with("container ") && reason.ends_with(" does not exist");
         matches!(self, RuncError::Refused { reason, .. } if says_so(reason))
+    }
+
+    /// Whether runc refused because the process it was to act on has ended (libcontainer's ErrNotRunning, and the
+    /// errors of the kernel and of Go for it).
+    pub fn is_finished(&self) -> bool {
+        const TEXTS: [&str; 3] = ["container not running", "process already finished", "no such process"];
+        matches!(self, RuncError::Refused { reason, .. } if TEXTS.iter().any(|text| reason.contains(text)))
     }
 
     /// Whether runc refused a resume because the container is not paused (libcontainer's ErrNotPaused).

@@ -158,6 +158,8 @@ fn runc_code(error: &RuncError) -> Code {
         _ if error.is_not_found() => Code::NOT_FOUND,
         RuncError::Deadline { .. } => Code::DEADLINE_EXCEEDED,
         RuncError::Stopping { .. } => Code::UNAVAILABLE,
+        RuncError::Ended { .. } => Code::FAILED_PRECONDITION,
+        RuncError::Exists { .. } => Code::ALREADY_EXISTS,
         RuncError::Refused { .. } => Code::UNKNOWN,
         RuncError::Start { .. } | RuncError::Result { .. } | RuncError::Reaper { .. } => Code::INTERNAL,
     }

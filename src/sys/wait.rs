@@ -113,11 +113,20 @@ pub fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
 
 /// Sends `signal` to the process that `pidfd` names; `ESRCH` once it has been reaped.
 pub fn pidfd_signal(pidfd: BorrowedFd<'_>, signal: Signal) -> io::Result<()> {
+    pidfd_send(pidfd, signal.as_raw())
+}
+
+/// Whether the process has not been reaped yet; a zombie is there.
+pub fn pidfd_is_there(pidfd: BorrowedFd<'_>) -> bool {
+    // No signal is sent, but the process is looked for (kill(2), signal 0).
+    pidfd_send(pidfd, 0).is_ok()
+}
+
+fn pidfd_send(pidfd: BorrowedFd<'_>, signal: libc::c_int) -> io::Result<()> {
     let (no_info, no_flags) = (std::ptr::null::<libc::siginfo_t>(), 0);
     // SAFETY: a null siginfo is allowed: the kernel then fills one in as kill(2) does.
-    let sent = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal.as_raw(), no_info, no_flags)
-    };
+    let sent =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, no_flags) };
     if sent < 0 {
         return Err(io::Error::last_os_error());
     }

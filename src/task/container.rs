@@ -192,11 +192,11 @@ impl Container {
         Ok(())
     }
 
-    /// Refuses `verb` unless the state of the init allows it.
-    pub fn require(&self, allows: fn(State) -> bool, verb: &'static str) -> Result<(), TaskError> {
+    /// Refuses `verb` unless the state of the init allows it. Returns that state.
+    pub fn require(&self, allows: fn(State) -> bool, verb: &'static str) -> Result<State, TaskError> {
         let state = self.processes().init.state;
         let wrong = || TaskError::WrongState { op: verb, process: ProcessId::Init, state: state.name() };
-        allows(state).then_some(()).ok_or_else(wrong)
+        allows(state).then_some(state).ok_or_else(wrong)
     }
 
     /// Takes note of how many OOM kills there were by now: one event for as many as are new.

@@ -14,7 +14,7 @@ use super::RuntimeOptions;
 use crate::cgroup::Cgroup;
 use crate::events::{Happening, StdioUris};
 use crate::io::{Owner, Relays, Served, Stdio, StdioSpec, Streams};
-use crate::reaper::{ExitOf, Pid, Process};
+use crate::reaper::{ExitOf, Process};
 use crate::rootfs::{self, Assembled, Mount};
 use crate::runc;
 use crate::runc::spec::{self, Facts};
@@ -67,7 +67,7 @@ impl Tasks {
             bundle: request.bundle,
             rootfs,
             runc,
-            cgroup: cgroup_of(process.pid),
+            cgroup: cgroup_of(&process),
             owner: request.owner,
             private_pid_namespace: facts.private_pid_namespace,
         };
@@ -117,12 +117,15 @@ impl Tasks {
     }
 }
 
-/// Its cgroup, where cgroups are of version 2. Without it there are no stats and no OOM events, and that is all.
-fn cgroup_of(pid: Pid) -> Option<Cgroup> {
-    Cgroup::of(pid).unwrap_or_else(|error| {
-        tracing::warn!(%pid, %error, "cannot tell the cgroup");
+/// The cgroup that the runtime made for a container, where cgroups are of version 2. Without it there are no stats and
+/// no OOM events, and that is all.
+fn cgroup_of(init: &Process) -> Option<Cgroup> {
+    let cgroup = Cgroup::made_for(init.pid).unwrap_or_else(|error| {
+        tracing::warn!(pid = %init.pid, %error, "cannot tell the cgroup");
         None
-    })
+    });
+    // If the init has been reaped by now, its number may have been another's when it was asked about.
+    cgroup.filter(|_| init.is_there())
 }
 
 fn created_event(request: &CreateRequest, pid: u32) -> Happening {

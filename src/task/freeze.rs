@@ -30,13 +30,11 @@ impl Tasks {
         let container = self.get(id)?;
         container.step(&ProcessId::Init, "pause", Op::Pause)?;
         let paused = container.runc.pause().await;
-        if let Err(RuncError::Deadline { .. }) = paused {
-            // Nobody can tell how much of it is frozen.
-            thaw(&container).await;
-        }
-        let (op, event) = match paused {
-            Ok(()) => (Op::PauseDone, Some(Happening::Paused)),
-            Err(_) => (Op::PauseFailed, None),
+        // One that failed may have frozen some of it, or all: runc does not undo it.
+        let frozen = paused.is_ok() || !thaw(&container).await;
+        let (op, event) = match frozen {
+            true => (Op::PauseDone, Some(Happening::Paused)),
+            false => (Op::PauseFailed, None),
         };
         let concluded = container.conclude("pause", op, event);
         let killed = container.processes().killed;
@@ -51,11 +49,7 @@ impl Tasks {
     pub async fn resume(&self, id: &ContainerId) -> Result<(), TaskError> {
         let container = self.get(id)?;
         container.step(&ProcessId::Init, "resume", Op::Resume)?;
-        let resumed = match container.runc.resume().await {
-            // An earlier resume that was cut off has done it.
-            Err(error) if error.is_not_paused() => Ok(()),
-            other => other,
-        };
+        let resumed = resume(&container).await;
         let (op, event) = match resumed {
             Ok(()) => (Op::ResumeDone, Some(Happening::Resumed)),
             Err(_) => (Op::ResumeFailed, None),
@@ -67,13 +61,17 @@ impl Tasks {
     /// Writes the state of a container's processes into a folder, by criu. Whether they go on is one of the options.
     pub async fn checkpoint(&self, request: CheckpointRequest) -> Result<(), TaskError> {
         let container = self.get(&request.container)?;
-        container.require(State::is_checkpointable, "checkpoint")?;
+        let before = container.require(State::is_checkpointable, "checkpoint")?;
         if criu::find(PATH).is_none() {
             return Err(TaskError::NoCriu);
         }
         // One that ends with its checkpoint is told of after it.
         container.feed(&mut container.processes(), &ProcessId::Init, Input::CallBegan);
         let saved = container.runc.checkpoint(&request.path, &request.options, request.patience).await;
+        if saved.is_err() && before == State::Running {
+            // criu freezes what it saves, and may have been cut off.
+            thaw(&container).await;
+        }
         let mut processes = container.processes();
         if saved.is_ok() {
             container.publish(Happening::Checkpointed { path: request.path });
@@ -83,10 +81,20 @@ impl Tasks {
     }
 }
 
-/// Lets what is frozen go on, if anything is.
-async fn thaw(container: &Container) {
-    if let Err(error) = container.runc.resume().await {
-        tracing::debug!(container = %container.id, %error, "cannot thaw");
+/// Lets what is frozen go on, if anything is. Says whether nothing is frozen now.
+async fn thaw(container: &Container) -> bool {
+    let thawed = resume(container).await;
+    if let Err(error) = &thawed {
+        tracing::warn!(container = %container.id, %error, "cannot thaw");
+    }
+    thawed.is_ok()
+}
+
+async fn resume(container: &Container) -> Result<(), RuncError> {
+    match container.runc.resume().await {
+        // An earlier one that was cut off has done it, or there is nothing left to thaw.
+        Err(error) if error.is_not_paused() || error.is_finished() => Ok(()),
+        other => other,
     }
 }
 

@@ -21,7 +21,7 @@ impl Tasks {
         let container = self.get(id)?;
         match who {
             ProcessId::Init if all && container.snapshot(who)?.reaped.is_none() => {
-                signal_all(&container, signal).await
+                signal_all(self, &container, signal).await
             }
             ProcessId::Init if signal == Signal::KILL => kill_init(&container).await,
             _ => container.signal(who, signal),
@@ -45,8 +45,12 @@ fn killed(container: &Container) -> State {
     processes.init.state
 }
 
-/// Signals all that is in the container's cgroup.
-pub(super) async fn signal_all(container: &Container, signal: Signal) -> Result<(), TaskError> {
+/// Signals all that is in the container's cgroup, or of its processes those that we know if it shares that cgroup.
+async fn signal_all(tasks: &Tasks, container: &Container, signal: Signal) -> Result<(), TaskError> {
+    if tasks.shares_cgroup(container) {
+        signal_known(container, signal);
+        return Ok(());
+    }
     if let (Signal::KILL, Some(cgroup)) = (signal, container.cgroup.clone()) {
         // Unlike a walk over pids, no process can fork its way out of this.
         match blocking("killing a cgroup", move || cgroup.kill()).await? {
@@ -58,19 +62,28 @@ pub(super) async fn signal_all(container: &Container, signal: Signal) -> Result<
         // runc itself thaws what is paused by now.
         killed(container);
     }
-    Ok(container.runc.kill_all(signal).await?)
+    match container.runc.kill_all(signal).await {
+        Err(error) if error.is_finished() => Err(TaskError::Finished(ProcessId::Init)),
+        other => Ok(other?),
+    }
+}
+
+/// Signals the init and the execs, as far as they run.
+fn signal_known(container: &Container, signal: Signal) {
+    let processes = container.processes();
+    for entry in processes.execs.values().chain([&processes.init]) {
+        if let (None, Some(process)) = (entry.state.reaped(), &entry.process) {
+            // ESRCH: it has ended this very moment.
+            let _ = process.signal(signal);
+        }
+    }
 }
 
 /// Kills what the init of a container has left behind.
-pub(super) async fn kill_rest(container: &Container) {
-    if let Err(error) = signal_all(container, Signal::KILL).await {
+pub(super) async fn kill_rest(tasks: &Tasks, container: &Container) {
+    if let Err(error) = signal_all(tasks, container, Signal::KILL).await {
         tracing::warn!(container = %container.id, %error, "cannot kill what its init left behind");
     }
     // An exec may have left the cgroup; its exit is waited for all the same.
-    for exec in container.processes().execs.values() {
-        if let (None, Some(process)) = (exec.state.reaped(), &exec.process) {
-            // ESRCH: it has ended this very moment.
-            let _ = process.signal(Signal::KILL);
-        }
-    }
+    signal_known(container, Signal::KILL);
 }

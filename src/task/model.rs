@@ -3,15 +3,14 @@
 //! none of its own; what the events must look like is the business of `vminitd_test_support::order`.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use vminit_shim::client::{Event as Told, Received};
-use vminitd_test_support::chance::Chance;
+use vminitd_test_support::chance::{self, Chance};
 use vminitd_test_support::order;
 
 use super::container::{Container, ExecPlan, Fixed, Outcome};
@@ -73,8 +72,7 @@ struct Life {
 
 #[test]
 fn whatever_overtakes_whatever_the_events_are_in_order_and_complete() {
-    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    let seed = env::var("VMINITD_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("a number"));
+    let seed = chance::seed();
     let bundle = tempfile::tempdir().expect("a folder");
     let mut events = 0;
     for run in 0..RUNS {

@@ -156,7 +156,7 @@ impl Tasks {
 
     /// Follows a process to its end.
     pub(super) fn follow(&self, container: &Arc<Container>, who: ProcessId, exit: ExitOf) {
-        let follower = settle::follow(self.0.parts.clone(), container.clone(), who, exit);
+        let follower = settle::follow(self.clone(), container.clone(), who, exit);
         self.0.followers.spawn(follower);
     }
 
@@ -174,6 +174,13 @@ impl Tasks {
     pub(super) async fn no_create_under_way(&self) {
         // It cannot fail: the sender lives as long as the registry.
         let _ = self.0.creating.subscribe().wait_for(|creating| *creating == 0).await;
+    }
+
+    /// Whether another container is in the cgroup of this one, or below it.
+    pub(super) fn shares_cgroup(&self, container: &Container) -> bool {
+        let Some(own) = &container.cgroup else { return false };
+        let is_within = |other: &Container| other.cgroup.as_ref().is_some_and(|cgroup| cgroup.is_within(own));
+        self.all().iter().any(|other| other.id != container.id && is_within(other))
     }
 
     /// The containers that there are.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::blocking;
+use super::container::Entry;
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
 use super::registry::Tasks;
@@ -14,7 +15,12 @@ impl Tasks {
     pub async fn update(&self, id: &ContainerId, resources: &Resources) -> Result<(), TaskError> {
         let container = self.get(id)?;
         container.require(State::takes_limits, "update")?;
-        Ok(container.runc.update(resources).await?)
+        let updated = container.runc.update(resources).await;
+        if updated.is_err() {
+            // If it has ended meanwhile, that is the reason.
+            container.require(State::takes_limits, "update")?;
+        }
+        Ok(updated?)
     }
 
     /// What the container has used up to now.
@@ -34,9 +40,14 @@ impl Tasks {
         if container.snapshot(&ProcessId::Init)?.reaped.is_some() {
             return Ok(Vec::new());
         }
-        let pids = container.runc.ps().await?;
+        let pids = container.runc.ps().await;
         let processes = container.processes();
-        let exec_of = |pid| processes.execs.iter().find(|(_, exec)| exec.pid() == pid);
+        let pids = match pids {
+            Err(_) if processes.init.state.reaped().is_some() => Vec::new(),
+            other => other?,
+        };
+        let runs = |exec: &Entry| exec.state.reaped().is_none();
+        let exec_of = |pid| processes.execs.iter().find(|(_, exec)| exec.pid() == pid && runs(exec));
         Ok(pids.into_iter().map(|pid| (pid, exec_of(pid).map(|(exec, _)| exec.to_string()))).collect())
     }
 }

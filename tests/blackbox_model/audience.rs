@@ -38,7 +38,7 @@ impl Audience {
         let Some(subscriber) = self.present.take() else { return };
         let mut seen = subscriber.hang_up().await;
         // The event that was being written as a subscriber left is the next one's too: there is no telling whether
-        // it arrived. So is never more than one.
+        // it arrived. It is never more than one.
         if self.log.last().is_some_and(|last| seen.first() == Some(last)) {
             seen.remove(0);
         }

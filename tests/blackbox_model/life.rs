@@ -1,22 +1,20 @@
 //! One run: two containers, a script for runc, and steps of which none waits for the other. It ends with everything
 //! killed and deleted.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{json, Map, Value};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use vminit_shim::api::containerd::api::{KillRequest, PauseRequest, ResumeRequest};
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{ClientError, Event, Guest, INIT};
 use vminit_shim::spec;
-use vminitd_test_support::calls::{brief, create_in, exec, rpc_code, state};
+use vminitd_test_support::calls::{create_in, exec, kill_all, pause, resume, state};
+use vminitd_test_support::chance::Chance;
 use vminitd_test_support::{Daemon, LIMIT};
 
 use crate::audience::Audience;
-use vminitd_test_support::chance::Chance;
 
 /// Steps of one run.
 const STEPS: u64 = 48;
@@ -149,17 +147,16 @@ impl<'a> Life<'a> {
         for container in &self.containers {
             tally.deleted += self.bury(container).await;
         }
-        self.remove_bundles();
+        self.remove_bundles_of_failed_creates();
         for waiter in std::mem::take(&mut self.waiters) {
             joined(waiter, "the answer to a Wait").await;
         }
         tally
     }
 
-    /// What a host does after a Create that failed, there being no call for it.
-    fn remove_bundles(&self) {
-        for container in &self.containers {
-            let _ = fs::remove_dir_all(self.daemon.dir().join("bundles").join(container));
+    fn remove_bundles_of_failed_creates(&self) {
+        for container in self.containers.iter().filter(|container| self.daemon.bundle(container).exists()) {
+            self.daemon.remove_bundle(container);
         }
     }
 
@@ -195,7 +192,8 @@ impl<'a> Life<'a> {
             }));
             return;
         }
-        let call = Call { guest, container, exec_id, op, ..self.call() };
+        let bundle = self.daemon.bundle(&container).display().to_string();
+        let call = Call { guest, bundle, container, exec_id, op, ..self.call() };
         let mut answer = tokio::spawn(call.make());
         match timeout(patience, &mut answer).await {
             Ok(answered) => self.tally.add(answered.expect("no call fails")),
@@ -209,7 +207,7 @@ impl<'a> Life<'a> {
             [&["forever"], &["forever"], &["forever"], &["exit", "3"], &["signal", "15"]];
         Call {
             guest: self.guest.clone(),
-            bundles: self.daemon.dir().join("bundles").display().to_string(),
+            bundle: String::new(),
             container: String::new(),
             exec_id: INIT,
             op: Op::State,
@@ -239,7 +237,7 @@ impl<'a> Life<'a> {
 /// One call, with everything in it.
 struct Call {
     guest: Arc<Guest>,
-    bundles: String,
+    bundle: String,
     container: String,
     exec_id: &'static str,
     op: Op,
@@ -259,9 +257,9 @@ impl Call {
             Op::StartExec => tally.execs_started = counted(guest.start(id, exec_id).await),
             Op::Kill => drop(counted(guest.kill(id, INIT, self.signal).await)),
             Op::KillExec => drop(counted(guest.kill(id, exec_id, self.signal).await)),
-            Op::KillAll => self.kill_all().await,
-            Op::Pause => tally.paused = self.pause().await,
-            Op::Resume => tally.resumed = self.resume().await,
+            Op::KillAll => drop(counted(kill_all(guest, id, self.signal).await)),
+            Op::Pause => tally.paused = counted(pause(guest, id).await),
+            Op::Resume => tally.resumed = counted(resume(guest, id).await),
             Op::Delete => tally.deleted = counted(guest.delete(id, INIT).await),
             Op::DeleteExec => drop(counted(guest.delete(id, exec_id).await)),
             Op::State => drop(state(guest, id, INIT).await),
@@ -274,30 +272,10 @@ impl Call {
     async fn create(&self) -> usize {
         let mut config = spec::container(self.program);
         if !self.private_pid_namespace {
-            config["linux"]["namespaces"] = json!([{"type": "mount"}]);
+            spec::share_pids(&mut config);
         }
         let _ = self.guest.bundle(&self.container, &config).await;
-        let bundle = format!("{}/{}", self.bundles, self.container);
-        usize::from(create_in(&self.guest, &self.container, &bundle).await.is_ok())
-    }
-
-    async fn kill_all(&self) {
-        let (id, signal) = (self.container.clone(), self.signal);
-        let request = KillRequest { id, signal, all: true, ..Default::default() };
-        let killed = self.guest.client.task().kill(brief(), &request).await;
-        let _ = killed.map_err(rpc_code);
-    }
-
-    async fn pause(&self) -> usize {
-        let request = PauseRequest { id: self.container.clone(), ..Default::default() };
-        let paused = self.guest.client.task().pause(brief(), &request).await;
-        usize::from(paused.map_err(rpc_code).is_ok())
-    }
-
-    async fn resume(&self) -> usize {
-        let request = ResumeRequest { id: self.container.clone(), ..Default::default() };
-        let resumed = self.guest.client.task().resume(brief(), &request).await;
-        usize::from(resumed.map_err(rpc_code).is_ok())
+        usize::from(create_in(&self.guest, &self.container, &self.bundle).await.is_ok())
     }
 }
 

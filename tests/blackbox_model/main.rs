@@ -6,16 +6,13 @@
 mod audience;
 mod life;
 
-use std::env;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tokio::task::JoinSet;
 use vminit_shim::client::Received;
+use vminitd_test_support::chance::{self, Chance};
 use vminitd_test_support::{order, Daemon};
 
 use audience::Audience;
 use life::{Life, Tally};
-use vminitd_test_support::chance::Chance;
 
 /// Daemons at the same time, each with runs of its own, one after the other.
 const DAEMONS: u64 = 4;
@@ -24,7 +21,7 @@ const RUNS: u64 = 60;
 
 #[tokio::test]
 async fn whatever_overtakes_whatever_the_events_are_in_order_and_complete() {
-    let seed = env::var("VMINITD_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("a number"));
+    let seed = chance::seed();
     let mut daemons = JoinSet::new();
     for number in 0..DAEMONS {
         daemons.spawn(runs(seed, number));
@@ -37,10 +34,6 @@ async fn whatever_overtakes_whatever_the_events_are_in_order_and_complete() {
     }
     let runs = DAEMONS * RUNS;
     println!("VMINITD_SEED={seed}: {runs} runs, {events} events, {subscriptions} subscriptions; {told:?}");
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// What the subscribers of one daemon saw.

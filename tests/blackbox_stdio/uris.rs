@@ -110,7 +110,7 @@ async fn uris_that_cannot_be_used_are_refused_each_with_its_code() {
         (["", &folder, ""], Code::UNKNOWN),
     ] {
         assert_eq!(rig.create_with("c", &["exit", "0"], uris).await, Err(code), "{uris:?}");
-        std::fs::remove_dir_all(rig.path("bundles/c")).expect("the bundle is left to its host");
+        rig.daemon.remove_bundle("c");
     }
     let stdio = rig.guest.stdio(false).await.expect("streams");
     let out = stdio.uris()[1].clone();

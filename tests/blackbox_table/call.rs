@@ -1,10 +1,11 @@
 //! The methods of the Task service as values, and their answers in a form that can be written in a table.
 
 use vminit_shim::api::containerd::api::*;
-use vminit_shim::api::protobuf::{well_known_types::any::Any, EnumOrUnknown};
+use vminit_shim::api::protobuf::EnumOrUnknown;
 use vminit_shim::api::ttrpc::Code;
-use vminit_shim::client::{ClientError, Exit, Guest};
-use vminitd_test_support::calls::{brief, exec, rpc_code, state};
+use vminit_shim::client::{Exit, Guest};
+use vminitd_test_support::calls::*;
+use vminitd_test_support::code_of;
 
 use crate::rig::Rig;
 
@@ -16,6 +17,8 @@ pub enum Method {
     Restore,
     Start,
     Exec,
+    /// Exec without the field `spec`.
+    ExecOfNothing,
     Kill(u32),
     KillAll(u32),
     Delete,
@@ -69,31 +72,25 @@ impl Method {
             Method::Restore => create(rig, &id, "/image").await,
             Method::Start => guest.start(&id, &exec_id).await.map(|_| Answer::Done).map_err(code_of),
             Method::Exec => exec(guest, &id, &exec_id, &["exit", "0"]).await.map(done).map_err(code_of),
-            Method::Kill(signal) => kill(guest, id, exec_id, signal, false).await,
-            Method::KillAll(signal) => kill(guest, id, exec_id, signal, true).await,
+            Method::ExecOfNothing => exec_of_nothing(guest, id, exec_id).await,
+            Method::Kill(signal) => guest.kill(&id, &exec_id, signal).await.map(done).map_err(code_of),
+            Method::KillAll(signal) => kill_all(guest, &id, signal).await.map(done).map_err(code_of),
             Method::Delete => guest.delete(&id, &exec_id).await.map(exit).map_err(code_of),
             Method::State => state(guest, &id, &exec_id).await.map(|state| is(state.status)),
             Method::Wait => wait(guest, &id, &exec_id).await,
-            Method::Pause => pause(guest, &id).await.map(done),
-            Method::Update(resources) => update(guest, id, resources).await,
+            Method::Pause => pause(guest, &id).await.map(done).map_err(code_of),
+            Method::Resume => resume(guest, &id).await.map(done).map_err(code_of),
+            Method::Update(resources) => update(guest, &id, resources).await.map(done).map_err(code_of),
+            Method::Pids => pids(guest, &id).await.map(processes).map_err(code_of),
             Method::Checkpoint => checkpoint(rig, id).await,
-            Method::Resume | Method::Stats | Method::Pids | Method::Connect | Method::Shutdown => {
-                self.answer_of_container(guest, id).await
-            }
+            Method::Stats | Method::Connect | Method::Shutdown => self.answer_of_container(guest, id).await,
         }
     }
 
     async fn answer_of_container(self, guest: &Guest, id: String) -> Result<Answer, Code> {
         let task = guest.client.task();
         let answered = match self {
-            Method::Resume => {
-                task.resume(brief(), &ResumeRequest { id, ..Default::default() }).await.map(done)
-            }
             Method::Stats => task.stats(brief(), &StatsRequest { id, ..Default::default() }).await.map(done),
-            Method::Pids => {
-                let pids = task.pids(brief(), &PidsRequest { id, ..Default::default() }).await;
-                pids.map(|pids| Answer::Processes(pids.processes.len()))
-            }
             Method::Connect => {
                 let connected = task.connect(brief(), &ConnectRequest { id, ..Default::default() }).await;
                 connected.map(|connected| Answer::Process(connected.task_pid != 0))
@@ -104,49 +101,23 @@ impl Method {
     }
 }
 
-pub async fn pause(guest: &Guest, id: &str) -> Result<Empty, Code> {
-    let request = PauseRequest { id: id.into(), ..Default::default() };
-    guest.client.task().pause(brief(), &request).await.map_err(rpc_code)
-}
-
 /// In a bundle of the right name; one that there is already is used as it is.
 async fn create(rig: &Rig, id: &str, checkpoint: &str) -> Result<Answer, Code> {
     let _ = rig.guest.bundle(id, &rig.config(id)).await;
-    let bundle = rig.daemon.dir().join("bundles").join(id).display().to_string();
+    let bundle = rig.daemon.bundle(id).display().to_string();
     let (id, checkpoint) = (id.into(), checkpoint.into());
     let request = CreateTaskRequest { id, bundle, checkpoint, ..Default::default() };
     rig.guest.client.task().create(brief(), &request).await.map(done).map_err(rpc_code)
 }
 
-async fn kill(guest: &Guest, id: String, exec_id: String, signal: u32, all: bool) -> Result<Answer, Code> {
-    let request = KillRequest { id, exec_id, signal, all, ..Default::default() };
-    guest.client.task().kill(brief(), &request).await.map(done).map_err(rpc_code)
+async fn exec_of_nothing(guest: &Guest, id: String, exec_id: String) -> Result<Answer, Code> {
+    let request = ExecProcessRequest { id, exec_id, ..Default::default() };
+    guest.client.task().exec(brief(), &request).await.map(done).map_err(rpc_code)
 }
 
-/// A Wait that is not answered before a State that was asked for later blocks.
 async fn wait(guest: &Guest, id: &str, exec_id: &str) -> Result<Answer, Code> {
-    let wait = async { guest.wait(id, exec_id).await.map(exit).map_err(code_of) };
-    let later = async {
-        // Twice, so that the first has been read with the Wait before it.
-        let _ = state(guest, id, exec_id).await;
-        let _ = state(guest, id, exec_id).await;
-    };
-    tokio::select! {
-        biased;
-        answer = wait => answer,
-        () = later => Ok(Answer::Blocks),
-    }
-}
-
-async fn update(guest: &Guest, id: String, resources: Option<&str>) -> Result<Answer, Code> {
-    let any = |json: &str| Any {
-        type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
-        value: json.into(),
-        ..Default::default()
-    };
-    let resources = resources.map(any).into();
-    let request = UpdateTaskRequest { id, resources, ..Default::default() };
-    guest.client.task().update(brief(), &request).await.map(done).map_err(rpc_code)
+    let answer = answer_at_once(guest, guest.wait(id, exec_id)).await;
+    answer.map_or(Ok(Answer::Blocks), |answer| answer.map(exit).map_err(code_of))
 }
 
 async fn checkpoint(rig: &Rig, id: String) -> Result<Answer, Code> {
@@ -163,11 +134,10 @@ fn exit(exit: Exit) -> Answer {
     Answer::Exit(exit.status)
 }
 
-fn is(status: EnumOrUnknown<Status>) -> Answer {
-    Answer::Is(status.enum_value_or_default())
+fn processes(all: Vec<ProcessInfo>) -> Answer {
+    Answer::Processes(all.len())
 }
 
-/// The code of a refusal; a test fails on anything else that goes wrong.
-fn code_of(error: ClientError) -> Code {
-    error.code().unwrap_or_else(|| panic!("not an answer of the daemon: {error}"))
+fn is(status: EnumOrUnknown<Status>) -> Answer {
+    Answer::Is(status.enum_value_or_default())
 }

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::PathBuf;
 
-use vminit_shim::api::containerd::api::{CheckpointTaskRequest, PidsRequest, Status};
+use vminit_shim::api::containerd::api::{CheckpointTaskRequest, Status};
 use vminit_shim::api::containerd::shim::oci::ProcessDetails;
 use vminit_shim::api::protobuf::Message;
 use vminit_shim::api::ttrpc;
 use vminit_shim::client::INIT;
-use vminitd_test_support::calls::{brief, exec, state};
+use vminitd_test_support::calls::{brief, exec, pids, state};
 use vminitd_test_support::{poll_until, LIMIT};
 
 use crate::call::{Answer, Method};
@@ -47,10 +47,8 @@ async fn pids_tell_execs_from_the_rest() {
     exec(&rig.guest, "c", EXEC, &["forever"]).await.expect("exec");
     let exec_pid = rig.guest.start("c", EXEC).await.expect("start");
     let init_pid = state(&rig.guest, "c", INIT).await.expect("state").pid;
-    let request = PidsRequest { id: "c".into(), ..Default::default() };
-    let pids = rig.guest.client.task().pids(brief(), &request).await.expect("pids");
     let mut named: Vec<(u32, Option<String>)> = Vec::new();
-    for process in pids.processes {
+    for process in pids(&rig.guest, "c").await.expect("pids") {
         let details = process.info.into_option();
         let exec_id = details.map(|any| {
             assert_eq!(any.type_url, "containerd.runc.v1.ProcessDetails");

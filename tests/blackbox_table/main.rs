@@ -11,10 +11,13 @@ use std::path::Path;
 
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::INIT;
+use vminitd_test_support::code;
 
 use call::{Answer, Method};
 use rig::Rig;
 use row::{Init, Row, Who};
+
+const INVALID: Answer = Answer::Refused(Code::INVALID_ARGUMENT);
 
 /// One of each method, for what holds of all of them.
 const METHODS: [Method; 16] = [
@@ -39,13 +42,13 @@ const METHODS: [Method; 16] = [
 async fn holds_on_fake_runc(rows: &[Row]) {
     let rig = Rig::on_fake_runc().await;
     check_all(&rig, "c", rows.iter()).await;
-    rig.daemon.stop().await;
+    rig.end().await;
 }
 
 async fn holds_on_real_runc(name: &str, tables: &[&[Row]]) {
     let Some(rig) = Rig::on_real_runc(name).await else { return };
     check_all(&rig, name, tables.iter().copied().flatten().filter(|row| is_feasible(row))).await;
-    rig.daemon.stop().await;
+    rig.end().await;
 }
 
 async fn check_all(rig: &Rig, name: &str, rows: impl Iterator<Item = &Row>) {
@@ -137,14 +140,34 @@ fn the_table_leaves_nothing_out() {
 }
 
 #[tokio::test]
-async fn malformed_ids_are_refused_by_every_method() {
+async fn malformed_ids_are_refused_by_every_method_before_any_work() {
+    let rig = Rig::on_fake_runc().await;
+    rig.running("c").await;
+    let called = rig.daemon.verbs("c").len();
+    let too_long = "a".repeat(77);
+    for id in [".", "..", "../x", "a/b", "-a", "a b", "a\0b", "é", too_long.as_str()] {
+        for method in METHODS {
+            assert_eq!(method.call(&rig, id, INIT).await, INVALID, "{method:?} of {id:?}");
+            if method.names_an_exec() {
+                assert_eq!(method.call(&rig, "c", id).await, INVALID, "{method:?} of the exec {id:?}");
+            }
+        }
+        assert_eq!(code(rig.guest.bundle(id, &rig.config(id)).await), Code::INVALID_ARGUMENT, "{id:?}");
+        assert!(rig.daemon.verbs(id).is_empty(), "{id:?}: runc was called");
+    }
+    assert_eq!(rig.told("c").await, ["create", "start"]);
+    assert_eq!(rig.daemon.verbs("c").len(), called);
+    rig.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn every_method_needs_an_id_but_shutdown() {
     let rig = Rig::on_fake_runc().await;
     for method in METHODS {
-        for id in ["../x", "a/b", "a b"] {
-            let answer = method.call(&rig, id, INIT).await;
-            assert_eq!(answer, Answer::Refused(Code::INVALID_ARGUMENT), "{method:?} of {id:?}");
-        }
+        let expected = if method == Method::Shutdown { Answer::Done } else { INVALID };
+        assert_eq!(method.call(&rig, "", INIT).await, expected, "{method:?}");
     }
+    assert_eq!(code(rig.guest.bundle("", &rig.config("")).await), Code::INVALID_ARGUMENT);
     rig.daemon.stop().await;
 }
 

@@ -9,7 +9,7 @@ use vminit_shim::api::containerd::api::Status;
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{Container, Exec, Guest, Stdio, INIT};
 use vminit_shim::spec;
-use vminitd_test_support::calls::{exec, state};
+use vminitd_test_support::calls::{exec, pause, state};
 use vminitd_test_support::{binaries, rootfs, Daemon, EventLog};
 
 use crate::call::{Answer, Method};
@@ -34,6 +34,8 @@ pub struct Rig {
     /// The root file system of containers of the real runc.
     root: Option<PathBuf>,
     marks: AtomicUsize,
+    /// What the daemon had open before there was a container.
+    descriptors: usize,
 }
 
 /// What is undone after a row: a Pause that hangs.
@@ -58,7 +60,8 @@ impl Rig {
     async fn on(daemon: Daemon, root: Option<PathBuf>, name: &str) -> Rig {
         let (guest, events) = daemon.guest_and_events().await;
         let marker = format!("{name}-marker");
-        let rig = Rig { daemon, guest, events, marker, root, marks: AtomicUsize::new(0) };
+        let descriptors = daemon.open_descriptors();
+        let rig = Rig { daemon, guest, events, marker, root, marks: AtomicUsize::new(0), descriptors };
         rig.create(&rig.marker).await;
         rig
     }
@@ -87,8 +90,26 @@ impl Rig {
             self.daemon.release(&gate);
             pause.await.expect("join");
         }
+        self.bury(id).await;
+    }
+
+    /// Ends what a row has left, whatever that is.
+    async fn bury(&self, id: &str) {
         // Where no pid namespace takes an exec along, the end of its container would wait for it.
         let _ = self.guest.kill(id, EXEC, 9).await;
+        let _ = self.guest.kill(id, INIT, 9).await;
+        let _ = self.guest.wait(id, INIT).await;
+        let _ = self.guest.delete(id, INIT).await;
+        if self.daemon.bundle(id).exists() {
+            self.daemon.remove_bundle(id);
+        }
+    }
+
+    /// Stops the daemon, in which nothing may be left of all rows.
+    pub async fn end(self) {
+        self.bury(&self.marker).await;
+        self.daemon.assert_nothing_left(self.descriptors).await;
+        self.daemon.stop().await;
     }
 
     /// What was told of a container so far: nothing of it is on its way any more.
@@ -112,9 +133,9 @@ impl Rig {
             Init::Missing | Init::Created | Init::Running => {}
             Init::Pausing => return Some(self.hang_in_pause(id).await),
             Init::Paused => assert_eq!(Method::Pause.call(self, id, INIT).await, Answer::Done),
-            Init::Stopped => self.end(id, INIT).await,
+            Init::Stopped => self.kill(id).await,
             Init::Deleted => {
-                self.end(id, INIT).await;
+                self.kill(id).await;
                 self.guest.delete(id, INIT).await.expect("delete");
             }
         }
@@ -167,9 +188,9 @@ impl Rig {
         }
     }
 
-    async fn end(&self, id: &str, exec_id: &str) {
-        self.guest.kill(id, exec_id, 9).await.expect("kill");
-        self.guest.wait(id, exec_id).await.expect("wait");
+    async fn kill(&self, id: &str) {
+        self.guest.kill(id, INIT, 9).await.expect("kill");
+        self.guest.wait(id, INIT).await.expect("wait");
     }
 
     async fn hang_in_pause(&self, id: &str) -> Held {
@@ -178,7 +199,7 @@ impl Rig {
         let (other, name) = (self.daemon.guest().await, id.to_owned());
         // Whether it succeeds in the end is up to what the row does meanwhile.
         let pause = tokio::spawn(async move {
-            let _ = crate::call::pause(&other, &name).await;
+            let _ = pause(&other, &name).await;
         });
         self.daemon.called("pause", id).await;
         self.daemon.script(&json!({}));

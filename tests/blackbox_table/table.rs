@@ -54,6 +54,7 @@ pub const START: &[Row] = &[
 
 pub const EXEC: &[Row] = &[
     idle(Exec, (Running, Who::Init), INVALID, RUNNING),
+    idle(ExecOfNothing, (Running, Who::Unknown), INVALID, GONE),
     idle(Exec, (Missing, Who::Unknown), NOT_FOUND, GONE),
     row(Exec, (Created, Who::Unknown), Done, &["exec-added e"], &[], CREATED),
     row(Exec, (Running, Who::Unknown), Done, &["exec-added e"], &[], CREATED),
@@ -81,6 +82,7 @@ pub const KILL: &[Row] = &[
     idle(Kill(9), (Deleted, Who::Init), NOT_FOUND, GONE),
     idle(Kill(0), (Running, Who::Init), INVALID, RUNNING),
     idle(Kill(65), (Running, Who::Init), INVALID, RUNNING),
+    idle(Kill(9999), (Running, Who::Init), INVALID, RUNNING),
     idle(Kill(9), (Missing, Who::Unknown), NOT_FOUND, GONE),
     idle(Kill(9), (Running, Who::Unknown), NOT_FOUND, GONE),
     idle(Kill(9), (Created, Who::Added), WRONG_STATE, CREATED),

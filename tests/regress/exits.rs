@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
 use tokio::task::JoinSet;
 use vminit_shim::api::ttrpc::Code;
-use vminit_shim::client::{Client, ClientError, Container, Event, Guest, Stdio, INIT};
-use vminit_shim::spec;
-use vminitd_test_support::calls::{create, exec, running};
-use vminitd_test_support::{code, Daemon, EventLog, Valve};
+use vminit_shim::client::{Client, ClientError, Event, Guest, INIT};
+use vminitd_test_support::calls::{exec, running, running_in_shared_pids};
+use vminitd_test_support::{Daemon, EventLog, Valve};
 
 /// How many processes die at once.
 const MANY: usize = 100;
@@ -20,14 +18,6 @@ const TOO_MANY: usize = 3_000;
 /// Callers that get in each other's way.
 const CALLERS: usize = 8;
 
-/// Starts a container whose processes the daemon has to kill when its init dies: it shares the pid namespace.
-async fn running_in_shared_pid_namespace(guest: &Guest, id: &str) {
-    let mut config = spec::container(&["forever"]);
-    config["linux"]["namespaces"] = json!([{"type": "mount"}]);
-    guest.create(Container { id, config: &config, rootfs: &[] }, &Stdio::default()).await.expect("create");
-    guest.start(id, INIT).await.expect("start");
-}
-
 /// Exits were dropped when their consumer was slow, and the reaper stood still when dozens came at once:
 /// containerd/containerd#2709, #2748, #3525, #3529, #3540, #12678, #13814, #13849; order: #9719, #9999.
 #[tokio::test]
@@ -35,7 +25,7 @@ async fn a_stalled_sink_loses_none_of_a_hundred_exits_at_once() {
     let daemon = Daemon::with_fake_runc().await;
     let (guest, valve) = (daemon.guest().await, Valve::before(&daemon));
     let events = EventLog::subscribe(&valve.guest().await).await;
-    running_in_shared_pid_namespace(&guest, "c").await;
+    running_in_shared_pids(&guest, "c", &["forever"]).await;
     events.until("c", "start").await;
     valve.shut();
     let names: Vec<String> = (0..MANY).map(|n| format!("exec-{n}")).collect();
@@ -106,24 +96,6 @@ fn added(event: &Event) -> String {
         Event::ExecAdded { exec_id, .. } => exec_id.clone(),
         other => panic!("unexpected: {other:?}"),
     }
-}
-
-/// The creator held the lock that the exit needed: containerd/containerd#9103. An exit without a start came twice or
-/// not at all: #4769, #6429.
-#[tokio::test]
-async fn an_init_killed_between_create_and_start_has_one_exit_and_no_start() {
-    let daemon = Daemon::with_fake_runc().await;
-    let (guest, events) = daemon.guest_and_events().await;
-    let before = daemon.open_descriptors();
-    create(&guest, "c", &["exit", "0"]).await.expect("create");
-    guest.kill("c", INIT, 9).await.expect("kill");
-    assert_eq!(guest.wait("c", INIT).await.expect("wait").status, 137);
-    assert_eq!(code(guest.start("c", INIT).await), Code::FAILED_PRECONDITION);
-    assert_eq!(code(guest.kill("c", INIT, 9).await), Code::NOT_FOUND);
-    assert_eq!(guest.delete("c", INIT).await.expect("delete").status, 137);
-    assert_eq!(events.until("c", "delete").await, ["create", "exit 137", "delete"]);
-    daemon.assert_nothing_left(before).await;
-    daemon.stop().await;
 }
 
 /// Two paths told of one exit: containerd/containerd#4769. Locks taken in two orders under such chaos:

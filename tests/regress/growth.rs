@@ -161,7 +161,7 @@ impl Lives {
         let config = spec::container(&["forever"]);
         let container = Container { id, config: &config, rootfs: &self.rootfs };
         self.guest.create(container, &stdio).await.expect_err("runc goes wrong");
-        self.remove_bundle(id);
+        self.daemon.remove_bundle(id);
     }
 
     async fn create_outlives_its_caller(&self, id: &str) {
@@ -184,7 +184,7 @@ impl Lives {
         let config = spec::container(&["forever"]);
         let container = Container { id, config: &config, rootfs: &rootfs };
         self.guest.create(container, &Stdio::default()).await.expect_err("there is no such file system");
-        self.remove_bundle(id);
+        self.daemon.remove_bundle(id);
     }
 
     async fn stream_is_missing(&self, id: &str) {
@@ -193,7 +193,7 @@ impl Lives {
         let request = CreateTaskRequest { id: id.into(), bundle, stdout, ..Default::default() };
         let refused = self.guest.client.task().create(context(LIMIT, "default"), &request).await;
         assert_eq!(refused.map_err(rpc_code).expect_err("there is no such stream"), Code::NOT_FOUND);
-        self.remove_bundle(id);
+        self.daemon.remove_bundle(id);
     }
 
     async fn exec_fails(&self, id: &str, behaviour: Value) {
@@ -210,11 +210,6 @@ impl Lives {
         self.guest.kill(id, INIT, 9).await.expect("kill");
         self.guest.wait(id, INIT).await.expect("wait");
         self.guest.delete(id, INIT).await.expect("delete");
-    }
-
-    /// What the host does after a failed create, there being no call for it.
-    fn remove_bundle(&self, id: &str) {
-        fs::remove_dir_all(self.daemon.dir().join("bundles").join(id)).expect("remove a bundle");
     }
 }
 

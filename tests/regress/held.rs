@@ -2,7 +2,7 @@
 //! is closed, and the call that hangs has not ended by then.
 //!
 //! A lock was held over slow work: containerd/containerd#13483, containerd/rust-extensions commit 7259c1c,
-//! kata-containers/kata-containers#13452, #13116. Create and exec are in `blackbox_fake.rs`.
+//! kata-containers/kata-containers#13452, #13116.
 
 use std::future::Future;
 
@@ -10,12 +10,12 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use vminit_shim::api::containerd::api::{ConnectRequest, Status};
 use vminit_shim::api::ttrpc::Code;
-use vminit_shim::client::{Container, Guest, Stdio, INIT};
-use vminit_shim::spec;
-use vminitd_test_support::calls::{brief, create, exec, running, status, stopped};
+use vminit_shim::client::{Guest, INIT};
+use vminitd_test_support::calls::{
+    brief, create, create_in, exec, kill_all, pause, pids, resume, running, running_in_shared_pids, state,
+    status, stopped, update,
+};
 use vminitd_test_support::{code, Daemon, EventLog};
-
-use crate::verbs::call;
 
 /// The container whose runc hangs.
 const HELD: &str = "held";
@@ -43,7 +43,6 @@ impl<T: Send + 'static> Hanging<T> {
         daemon.called(verb, HELD).await;
         let hanging = Self { daemon, guest, events, call };
         hanging.others_go_on().await;
-        hanging.held_one_is_seen().await;
         hanging
     }
 
@@ -54,7 +53,7 @@ impl<T: Send + 'static> Hanging<T> {
         exec(guest, other, "e", &["exit", "3"]).await.expect("exec");
         guest.start(other, "e").await.expect("start");
         assert_eq!(guest.wait(other, "e").await.expect("wait").status, 3);
-        call(guest, "ps", other).await.expect("pids");
+        pids(guest, other).await.expect("pids");
         guest.kill(other, INIT, 9).await.expect("kill");
         assert_eq!(guest.wait(other, INIT).await.expect("wait").status, 137);
         guest.delete(other, INIT).await.expect("delete");
@@ -62,14 +61,10 @@ impl<T: Send + 'static> Hanging<T> {
     }
 
     /// State and Connect of the container itself.
-    async fn held_one_is_seen(&self) {
-        status(&self.guest, HELD, INIT).await;
+    async fn status(&self) -> Status {
         let request = ConnectRequest { id: HELD.into(), ..Default::default() };
         let connected = self.guest.client.task().connect(brief(), &request).await.expect("connect");
         assert_ne!(connected.task_pid, 0);
-    }
-
-    async fn status(&self) -> Status {
         status(&self.guest, HELD, INIT).await
     }
 
@@ -106,6 +101,18 @@ async fn daemon_with_held_one_running() -> (Daemon, Guest, EventLog) {
 }
 
 #[tokio::test]
+async fn everything_answers_while_a_create_hangs() {
+    let call = |guest| async move { create(&guest, HELD, &["forever"]).await };
+    let mut hanging = Hanging::begin(daemon().await, "create", call).await;
+    assert_eq!(state(&hanging.guest, HELD, INIT).await, Err(Code::NOT_FOUND));
+    assert_eq!(create_in(&hanging.guest, HELD, "/nowhere").await, Err(Code::ALREADY_EXISTS));
+    hanging.release().await.expect("create");
+    assert_eq!(hanging.status().await, Status::CREATED);
+    hanging.is_killed().await;
+    hanging.end().await;
+}
+
+#[tokio::test]
 async fn everything_answers_while_a_start_hangs() {
     let all = daemon().await;
     create(&all.1, HELD, &["exit", "0"]).await.expect("create");
@@ -126,6 +133,7 @@ async fn everything_answers_while_the_start_of_an_exec_hangs() {
     let all = daemon_with_held_one_running().await;
     exec(&all.1, HELD, "e", &["exit", "4"]).await.expect("exec");
     let mut hanging = Hanging::begin(all, "exec", |guest| async move { guest.start(HELD, "e").await }).await;
+    assert_eq!(hanging.status().await, Status::RUNNING);
     assert_eq!(status(&hanging.guest, HELD, "e").await, Status::CREATED);
     assert_eq!(code(hanging.guest.kill(HELD, "e", 9).await), Code::FAILED_PRECONDITION);
     hanging.release().await.expect("start");
@@ -138,7 +146,8 @@ async fn everything_answers_while_the_start_of_an_exec_hangs() {
 async fn everything_answers_while_a_kill_of_all_hangs() {
     let all = daemon_with_held_one_running().await;
     let mut hanging =
-        Hanging::begin(all, "kill", |guest| async move { call(&guest, "kill", HELD).await }).await;
+        Hanging::begin(all, "kill", |guest| async move { kill_all(&guest, HELD, 15).await }).await;
+    assert_eq!(hanging.status().await, Status::RUNNING);
     hanging.is_killed().await;
     hanging.release().await.expect("there is nobody left to kill, which is no error");
     hanging.end().await;
@@ -148,11 +157,7 @@ async fn everything_answers_while_a_kill_of_all_hangs() {
 #[tokio::test]
 async fn every_other_exit_is_told_while_the_kill_all_of_a_dead_init_hangs() {
     let all = daemon().await;
-    let mut config = spec::container(&["forever"]);
-    config["linux"]["namespaces"] = json!([{"type": "mount"}]);
-    let container = Container { id: HELD, config: &config, rootfs: &[] };
-    all.1.create(container, &Stdio::default()).await.expect("create");
-    all.1.start(HELD, INIT).await.expect("start");
+    running_in_shared_pids(&all.1, HELD, &["forever"]).await;
     let mut hanging = Hanging::begin(all, "kill", |guest| async move {
         guest.kill(HELD, INIT, 9).await.expect("kill");
         guest.wait(HELD, INIT).await.expect("wait").status
@@ -183,7 +188,8 @@ async fn everything_answers_while_a_delete_hangs() {
 #[tokio::test]
 async fn everything_answers_while_a_ps_hangs() {
     let all = daemon_with_held_one_running().await;
-    let mut hanging = Hanging::begin(all, "ps", |guest| async move { call(&guest, "ps", HELD).await }).await;
+    let mut hanging = Hanging::begin(all, "ps", |guest| async move { pids(&guest, HELD).await }).await;
+    assert_eq!(hanging.status().await, Status::RUNNING);
     hanging.is_killed().await;
     hanging.release().await.expect("there is nobody left to list, which is no error");
     hanging.end().await;
@@ -192,25 +198,22 @@ async fn everything_answers_while_a_ps_hangs() {
 #[tokio::test]
 async fn everything_answers_while_a_pause_hangs() {
     let all = daemon_with_held_one_running().await;
-    let mut hanging =
-        Hanging::begin(all, "pause", |guest| async move { call(&guest, "pause", HELD).await }).await;
+    let mut hanging = Hanging::begin(all, "pause", |guest| async move { pause(&guest, HELD).await }).await;
     assert_eq!(hanging.status().await, Status::PAUSING);
     hanging.is_killed().await;
     assert_eq!(hanging.status().await, Status::STOPPED);
-    // The container is dead: whether its pause succeeds is nobody's business any more.
-    let _ = hanging.release().await;
+    assert_eq!(code(hanging.release().await), Code::FAILED_PRECONDITION, "it is dead");
     hanging.end().await;
 }
 
 #[tokio::test]
 async fn everything_answers_while_a_resume_hangs() {
     let all = daemon_with_held_one_running().await;
-    call(&all.1, "pause", HELD).await.expect("pause");
-    let mut hanging =
-        Hanging::begin(all, "resume", |guest| async move { call(&guest, "resume", HELD).await }).await;
+    pause(&all.1, HELD).await.expect("pause");
+    let mut hanging = Hanging::begin(all, "resume", |guest| async move { resume(&guest, HELD).await }).await;
     assert_eq!(hanging.status().await, Status::PAUSED);
     hanging.is_killed().await;
-    let _ = hanging.release().await;
+    assert_eq!(code(hanging.release().await), Code::FAILED_PRECONDITION, "it is dead");
     hanging.end().await;
 }
 
@@ -218,9 +221,9 @@ async fn everything_answers_while_a_resume_hangs() {
 async fn everything_answers_while_an_update_hangs() {
     let all = daemon_with_held_one_running().await;
     let mut hanging =
-        Hanging::begin(all, "update", |guest| async move { call(&guest, "update", HELD).await }).await;
+        Hanging::begin(all, "update", |guest| async move { update(&guest, HELD, Some("{}")).await }).await;
     assert_eq!(hanging.status().await, Status::RUNNING);
     hanging.is_killed().await;
-    let _ = hanging.release().await;
+    assert_eq!(code(hanging.release().await), Code::UNKNOWN, "runc refuses: it is dead");
     hanging.end().await;
 }

@@ -5,7 +5,7 @@ use vminit_shim::api::containerd::api::Status;
 use vminit_shim::client::INIT;
 use vminitd_test_support::calls::{exec, running, status};
 use vminitd_test_support::once::run_vminitd;
-use vminitd_test_support::Daemon;
+use vminitd_test_support::{deadly_signals, Daemon};
 
 /// Orphans that come to the daemon.
 const ORPHANS: usize = 1_000;
@@ -15,11 +15,6 @@ const LOOKS: usize = 200;
 
 /// Whatever its subshell is given to do does it as an orphan: the subshell does not wait.
 const ORPHAN: &str = "(true &)";
-
-/// Signals whose default is to end a process: all but CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH (signal(7)).
-fn deadly_signals() -> impl Iterator<Item = u32> {
-    (1..=31).filter(|signal| ![17, 18, 19, 20, 21, 22, 23, 28].contains(signal))
-}
 
 /// Init reaped only those it knew: microsandbox#1201, coder/coder#22866. A second waiter took the exits of the first:
 /// containerd/containerd#583, #2855, tinylabscom/mvm#2039, #2041; tokio-rs/tokio#2685; kata-containers/agent#886.
@@ -85,7 +80,7 @@ async fn a_signal_is_reported_as_128_and_its_number() {
     daemon.stop().await;
 }
 
-/// An init that ends takes the kernel with it, so in a VM it never does (`tests/vm.rs`); an ordinary process says that
+/// An init that ends takes the kernel with it, so in a VM it never does (`tests/vm/boot.rs`); an ordinary process says that
 /// it failed: kata-containers/kata-containers#9429, #9430.
 #[tokio::test]
 async fn a_daemon_that_cannot_serve_says_why_and_fails() {

@@ -1,15 +1,8 @@
 //! The verbs of the runtime, each with the call that runs it: what comes before, the call, what comes after.
 
-use std::time::Duration;
-
-use protobuf::well_known_types::any::Any;
-use protobuf::MessageField;
-use vminit_shim::api::containerd::api::{
-    KillRequest, PauseRequest, PidsRequest, ResumeRequest, UpdateTaskRequest,
-};
-use vminit_shim::api::ttrpc::{self, Code};
-use vminit_shim::client::{context, ClientError, Guest, INIT};
-use vminitd_test_support::calls::{create, exec, running};
+use vminit_shim::api::ttrpc::Code;
+use vminit_shim::client::{ClientError, Guest, INIT};
+use vminitd_test_support::calls::{create, exec, kill_all, pause, pids, resume, running, update};
 use vminitd_test_support::Daemon;
 
 /// Each verb that the daemon uses, and how long one may take, in seconds (`docs/PROTOCOL.md`).
@@ -24,9 +17,6 @@ pub const VERBS: [(&str, u64); 9] = [
     ("resume", 30),
     ("update", 30),
 ];
-
-/// No deadline of the caller's is shorter than runc's.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Their names.
 pub fn verbs() -> [&'static str; 9] {
@@ -48,7 +38,7 @@ pub async fn prepare(guest: &Guest, verb: &str, id: &str) {
         }
         "resume" => {
             running(guest, id, &["forever"]).await;
-            call(guest, "pause", id).await.expect("pause");
+            pause(guest, id).await.expect("pause");
         }
         _ => running(guest, id, &["forever"]).await,
     }
@@ -56,35 +46,16 @@ pub async fn prepare(guest: &Guest, verb: &str, id: &str) {
 
 /// Makes the call that runs this verb.
 pub async fn call(guest: &Guest, verb: &str, id: &str) -> Result<(), ClientError> {
-    let (task, patience, id) = (guest.client.task(), || context(PATIENCE, "default"), id.to_owned());
-    let named = |call| move |source: ttrpc::Error| ClientError::Rpc { call, source };
     match verb {
-        "create" => create(guest, &id, &["forever"]).await.map(drop),
-        "start" => guest.start(&id, INIT).await.map(drop),
-        "exec" => guest.start(&id, "e").await.map(drop),
-        "delete" => guest.delete(&id, INIT).await.map(drop),
-        "kill" => {
-            let request = KillRequest { id, signal: 15, all: true, ..Default::default() };
-            task.kill(patience(), &request).await.map(drop).map_err(named("Task.Kill"))
-        }
-        "ps" => {
-            let request = PidsRequest { id, ..Default::default() };
-            task.pids(patience(), &request).await.map(drop).map_err(named("Task.Pids"))
-        }
-        "pause" => {
-            let request = PauseRequest { id, ..Default::default() };
-            task.pause(patience(), &request).await.map(drop).map_err(named("Task.Pause"))
-        }
-        "resume" => {
-            let request = ResumeRequest { id, ..Default::default() };
-            task.resume(patience(), &request).await.map(drop).map_err(named("Task.Resume"))
-        }
-        "update" => {
-            let resources = Any { value: br#"{"pids":{"limit":9}}"#.to_vec(), ..Default::default() };
-            let resources = MessageField::some(resources);
-            let request = UpdateTaskRequest { id, resources, ..Default::default() };
-            task.update(patience(), &request).await.map(drop).map_err(named("Task.Update"))
-        }
+        "create" => create(guest, id, &["forever"]).await.map(drop),
+        "start" => guest.start(id, INIT).await.map(drop),
+        "exec" => guest.start(id, "e").await.map(drop),
+        "delete" => guest.delete(id, INIT).await.map(drop),
+        "kill" => kill_all(guest, id, 15).await,
+        "ps" => pids(guest, id).await.map(drop),
+        "pause" => pause(guest, id).await,
+        "resume" => resume(guest, id).await,
+        "update" => update(guest, id, Some(r#"{"pids":{"limit":9}}"#)).await,
         other => panic!("no call runs {other}"),
     }
 }
@@ -92,9 +63,7 @@ pub async fn call(guest: &Guest, verb: &str, id: &str) -> Result<(), ClientError
 /// Ends what [`prepare`] made, whatever state a failed call left it in.
 pub async fn dispose(daemon: &Daemon, guest: &Guest, verb: &str, id: &str) {
     if verb == "create" {
-        // What the host does after a failed create, there being no call for it.
-        std::fs::remove_dir_all(daemon.dir().join("bundles").join(id)).expect("remove a bundle");
-        return;
+        return daemon.remove_bundle(id);
     }
     match guest.kill(id, INIT, 9).await {
         Err(error) if error.code() != Some(Code::NOT_FOUND) => panic!("{verb}: {error}"),

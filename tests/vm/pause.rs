@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use vminit_shim::api::containerd::api::{PauseRequest, ResumeRequest, Status};
+use vminit_shim::api::containerd::api::Status;
 use vminit_shim::client::INIT;
 use vminit_shim::spec;
-use vminitd_test_support::calls::{brief, status};
+use vminitd_test_support::calls::{pause, resume, status};
 use vminitd_test_support::{EventLog, LIMIT};
 
 use crate::machine::Machine;
@@ -22,13 +22,13 @@ async fn a_paused_container_stands_still_until_it_is_resumed() {
     machine.start("c", &spec::container(&["/bin/sh", "-c", COUNT])).await;
     count_beyond(&observer, 0).await;
 
-    pause(&machine, "c").await;
+    pause(&machine.guest, "c").await.expect("pause");
     assert_eq!(status(&machine.guest, "c", INIT).await, Status::PAUSED);
     // Each look takes the guest a tenth of a second, in which a running counter would have counted.
     let frozen = count(&observer).await;
     assert_eq!(count(&observer).await, frozen, "the container counts while it is paused");
 
-    resume(&machine, "c").await;
+    resume(&machine.guest, "c").await.expect("resume");
     assert_eq!(status(&machine.guest, "c", INIT).await, Status::RUNNING);
     count_beyond(&observer, frozen).await;
 
@@ -45,22 +45,12 @@ async fn a_paused_container_is_killed_and_reaped() {
     let events = EventLog::subscribe(&machine.guest).await;
     machine.start("c", &spec::container(&["/bin/sleep", "1000"])).await;
     machine.start_exec("c", "e", &["/bin/sleep", "1000"]).await;
-    pause(&machine, "c").await;
+    pause(&machine.guest, "c").await.expect("pause");
     assert_eq!(machine.remove("c").await, 137);
     let mut seen = events.until("c", "delete").await;
     seen.drain(..4);
     assert_eq!(seen, ["paused", "exit e 137", "exit 137", "delete"]);
     machine.power_off().await;
-}
-
-async fn pause(machine: &Machine, id: &str) {
-    let request = PauseRequest { id: id.into(), ..Default::default() };
-    machine.guest.client.task().pause(brief(), &request).await.expect("pause");
-}
-
-async fn resume(machine: &Machine, id: &str) {
-    let request = ResumeRequest { id: id.into(), ..Default::default() };
-    machine.guest.client.task().resume(brief(), &request).await.expect("resume");
 }
 
 async fn count(observer: &Observer<'_>) -> u64 {

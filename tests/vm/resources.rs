@@ -1,13 +1,12 @@
 //! Limits and usage of containers, against what the kernel's cgroup v2 files say.
 
 use serde_json::json;
-use vminit_shim::api::containerd::api::{StatsRequest, UpdateTaskRequest};
+use vminit_shim::api::containerd::api::StatsRequest;
 use vminit_shim::api::containerd::cgroups_v2::metrics::Metrics;
-use vminit_shim::api::protobuf::well_known_types::any::Any;
-use vminit_shim::api::protobuf::{Message, MessageField};
+use vminit_shim::api::protobuf::Message;
 use vminit_shim::api::type_url;
 use vminit_shim::spec;
-use vminitd_test_support::calls::brief;
+use vminitd_test_support::calls::{brief, update};
 
 use crate::machine::Machine;
 use crate::observer::Observer;
@@ -24,7 +23,8 @@ async fn an_update_changes_memory_max_and_stats_tell_of_use() {
     machine.start("c", &config).await;
     assert_eq!(read(&observer, "c", "memory.max").await, BEFORE_BYTES.to_string());
 
-    update(&machine, "c", &json!({"memory": {"limit": AFTER_BYTES, "swap": AFTER_BYTES}})).await;
+    let resources = json!({"memory": {"limit": AFTER_BYTES, "swap": AFTER_BYTES}}).to_string();
+    update(&machine.guest, "c", Some(&resources)).await.expect("update");
     assert_eq!(read(&observer, "c", "memory.max").await, AFTER_BYTES.to_string());
 
     let stats = stats(&machine, "c").await;
@@ -67,13 +67,6 @@ async fn limits_survive_the_relaxed_spec() {
 /// A file of the container's cgroup, which runc names after the container.
 async fn read(observer: &Observer<'_>, id: &str, file: &str) -> String {
     observer.run(&format!("cat /sys/fs/cgroup/{id}/{file}")).await
-}
-
-async fn update(machine: &Machine, id: &str, resources: &serde_json::Value) {
-    let value = resources.to_string().into_bytes();
-    let resources = MessageField::some(Any { value, ..Default::default() });
-    let request = UpdateTaskRequest { id: id.into(), resources, ..Default::default() };
-    machine.guest.client.task().update(brief(), &request).await.expect("update");
 }
 
 async fn stats(machine: &Machine, id: &str) -> Metrics {

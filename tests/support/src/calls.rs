@@ -1,11 +1,21 @@
 //! Requests as short calls, for tests that make many of them. Adds nothing to what the client does.
 
-use vminit_shim::api::containerd::api::{CreateTaskRequest, StateRequest, StateResponse, Status};
+use std::future::Future;
+use std::time::Duration;
+
+use vminit_shim::api::containerd::api::{
+    CreateTaskRequest, KillRequest, PauseRequest, PidsRequest, ProcessInfo, ResumeRequest, StateRequest,
+    StateResponse, Status, UpdateTaskRequest,
+};
+use vminit_shim::api::protobuf::well_known_types::any::Any;
 use vminit_shim::api::ttrpc::{self, Code};
 use vminit_shim::client::{context, ClientError, Container, Exec, Guest, Stdio, INIT};
 use vminit_shim::spec;
 
 use crate::LIMIT;
+
+/// How long a call may take in which runc has a part: no less than runc's own deadlines.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Makes a bundle and a container without stdio in it, for a runc that does not look at root file systems.
 pub async fn create(guest: &Guest, id: &str, args: &[&str]) -> Result<u32, ClientError> {
@@ -16,6 +26,14 @@ pub async fn create(guest: &Guest, id: &str, args: &[&str]) -> Result<u32, Clien
 /// The same, started.
 pub async fn running(guest: &Guest, id: &str, args: &[&str]) {
     create(guest, id, args).await.expect("create");
+    guest.start(id, INIT).await.expect("start");
+}
+
+/// The same, without a pid namespace of its own: what its init leaves is the daemon's to kill.
+pub async fn running_in_shared_pids(guest: &Guest, id: &str, args: &[&str]) {
+    let mut config = spec::container(args);
+    spec::share_pids(&mut config);
+    guest.create(Container { id, config: &config, rootfs: &[] }, &Stdio::default()).await.expect("create");
     guest.start(id, INIT).await.expect("start");
 }
 
@@ -40,6 +58,66 @@ pub async fn status(guest: &Guest, id: &str, exec_id: &str) -> Status {
 pub async fn stopped(guest: &Guest, id: &str, exec_id: &str) {
     let asking = async { while status(guest, id, exec_id).await != Status::STOPPED {} };
     tokio::time::timeout(LIMIT, asking).await.unwrap_or_else(|_| panic!("{id}/{exec_id} does not stop"));
+}
+
+/// Task.Pause.
+pub async fn pause(guest: &Guest, id: &str) -> Result<(), ClientError> {
+    let request = PauseRequest { id: id.into(), ..Default::default() };
+    guest.client.task().pause(patient(), &request).await.map(drop).map_err(named("Task.Pause"))
+}
+
+/// Task.Resume.
+pub async fn resume(guest: &Guest, id: &str) -> Result<(), ClientError> {
+    let request = ResumeRequest { id: id.into(), ..Default::default() };
+    guest.client.task().resume(patient(), &request).await.map(drop).map_err(named("Task.Resume"))
+}
+
+/// Task.Kill of all processes of a container.
+pub async fn kill_all(guest: &Guest, id: &str, signal: u32) -> Result<(), ClientError> {
+    let request = KillRequest { id: id.into(), signal, all: true, ..Default::default() };
+    guest.client.task().kill(patient(), &request).await.map(drop).map_err(named("Task.Kill"))
+}
+
+/// Task.Update with these resources, in JSON; `None`: without the field.
+pub async fn update(guest: &Guest, id: &str, resources: Option<&str>) -> Result<(), ClientError> {
+    let any = |json: &str| Any {
+        type_url: "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources".into(),
+        value: json.into(),
+        ..Default::default()
+    };
+    let resources = resources.map(any).into();
+    let request = UpdateTaskRequest { id: id.into(), resources, ..Default::default() };
+    guest.client.task().update(patient(), &request).await.map(drop).map_err(named("Task.Update"))
+}
+
+/// Task.Pids.
+pub async fn pids(guest: &Guest, id: &str) -> Result<Vec<ProcessInfo>, ClientError> {
+    let request = PidsRequest { id: id.into(), ..Default::default() };
+    let reply = guest.client.task().pids(patient(), &request).await;
+    reply.map(|reply| reply.processes).map_err(named("Task.Pids"))
+}
+
+/// The answer of a call on this connection. `None`: a State that was asked for later was answered first, so the daemon
+/// has the call, and it may be awaited on.
+pub async fn answer_at_once<T>(guest: &Guest, call: impl Future<Output = T>) -> Option<T> {
+    let later = async {
+        // Twice, so that the first has been read with the call before it.
+        let _ = state(guest, "any", INIT).await;
+        let _ = state(guest, "any", INIT).await;
+    };
+    tokio::select! {
+        biased;
+        answer = call => Some(answer),
+        () = later => None,
+    }
+}
+
+fn patient() -> ttrpc::context::Context {
+    context(PATIENCE, "default")
+}
+
+fn named(call: &'static str) -> impl FnOnce(ttrpc::Error) -> ClientError {
+    move |source| ClientError::Rpc { call, source }
 }
 
 /// The context of a request that is answered at once.

@@ -1,4 +1,13 @@
-//! Chance that can be repeated: a small generator of numbers.
+//! Chance that can be repeated: a small generator of numbers, and the seed of a test.
+
+use std::env;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The seed of all tests that leave something to chance: `VMINITD_SEED`, or else the time. A test prints it as that.
+pub fn seed() -> u64 {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    env::var("VMINITD_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("VMINITD_SEED is a number"))
+}
 
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
 pub struct Chance(u64);
@@ -21,6 +30,11 @@ impl Chance {
     /// A number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
+    }
+
+    /// Fewer than `most` bytes.
+    pub fn bytes(&mut self, most: u64) -> Vec<u8> {
+        (0..self.below(most)).map(|_| self.next() as u8).collect()
     }
 
     /// True once in `times`.

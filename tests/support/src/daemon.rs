@@ -99,6 +99,16 @@ impl Daemon {
         self.dir.path()
     }
 
+    /// Where it puts the bundle of a container.
+    pub fn bundle(&self, id: &str) -> PathBuf {
+        self.dir.path().join("bundles").join(id)
+    }
+
+    /// Removes the bundle that a failed create has left, as its host does, there being no call for it.
+    pub fn remove_bundle(&self, id: &str) {
+        fs::remove_dir_all(self.bundle(id)).expect("remove a bundle");
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap_or_default()).into_owned()

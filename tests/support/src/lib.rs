@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod events;
 pub mod leaks;
 pub mod level;
+pub mod machine;
 pub mod once;
 pub mod order;
 pub mod poll;
@@ -24,6 +25,7 @@ pub mod wrapper;
 pub use daemon::Daemon;
 pub use events::{EventLog, Subscriber};
 pub use level::Level;
+pub use machine::Machine;
 pub use poll::{poll_until, LIMIT};
 pub use valve::Valve;
 pub use wrapper::Wrapper;
@@ -33,6 +35,15 @@ use vminit_shim::client::ClientError;
 
 /// The code of a refusal; a test that expects one fails on anything else.
 pub fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Code {
-    let error = result.expect_err("the call was to be refused");
+    code_of(result.expect_err("the call was to be refused"))
+}
+
+/// The code of a refusal; a test fails on anything else that goes wrong.
+pub fn code_of(error: ClientError) -> Code {
     error.code().unwrap_or_else(|| panic!("not an answer of the daemon: {error}"))
+}
+
+/// Signals whose default is to end a process: all but CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, WINCH (signal(7)).
+pub fn deadly_signals() -> impl Iterator<Item = u32> {
+    (1..=31).filter(|signal| ![17, 18, 19, 20, 21, 22, 23, 28].contains(signal))
 }

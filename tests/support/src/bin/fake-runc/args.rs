@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 /// Options that take the next argument as their value when none is attached with `=`.
-const VALUED: [&str; 12] = [
+const VALUED: [&str; 11] = [
     "root",
     "log",
     "log-format",
@@ -20,7 +20,6 @@ const VALUED: [&str; 12] = [
     "resources",
     "image-path",
     "work-path",
-    "parent-path",
 ];
 
 /// One call of runc, taken apart.

@@ -1,7 +1,8 @@
 //! The processes inside a fake container: how they are born and the tiny language they speak.
 //!
-//! `process.args` is a list of commands parted by `;`: `exit N`, `signal N` (to itself), `write stdout|stderr TEXT`,
-//! `cat` (stdin to stdout until it ends), `forever`. A first word with a slash in it is a program to become.
+//! `process.args` is a list of commands parted by `;`, each argument a word of the list: `exit N`, `signal N` (to
+//! itself, a number or a name), `write stdout|stderr TEXT`, `cat` (stdin to stdout until it ends), `forever`. A first
+//! word with a slash in it is a program to become.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};

@@ -4,7 +4,7 @@
 //!
 //! | key | effect |
 //! |---|---|
-//! | `hold` | wait until the file `<root>/<value>` exists |
+//! | `hold` | wait, before the job, until the file `<root>/<value>` exists (`Daemon::release` makes it) |
 //! | `linger` | the same, with the job done, before exiting |
 //! | `stderr_bytes` | write this many bytes to standard error |
 //! | `fail` | log this text as an error and exit with status 1 |
@@ -13,7 +13,10 @@
 //! | `dead` | `reaped`: the new process has been reaped by the caller before this runc exits; `zombie`: it is dead, not reaped |
 //! | `console` | what goes wrong with the terminal, see [`crate::console`] |
 //!
-//! A key it does not know is an error: a typing mistake must not make a test pass.
+//!     {"create": {"*": {"fail": "no space left"}}, "exec": {"c1": {"dead": "zombie"}}}
+//!
+//! A key it does not know is an error: a typing mistake must not make a test pass. A hold gives up after
+//! [`HOLD_LIMIT`], or when the test has taken its state away.
 
 use std::fs;
 use std::fs::OpenOptions;
