@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds the static guest binary and leaves it at build/vminitd.
+# Builds a static binary that runs in the guest, vminitd or the package that is named, and leaves it in build/.
 set -eu
 
+package=${1:-vminitd}
 cd "$(dirname "$0")/.."
 target=x86_64-unknown-linux-musl
 if ! rustup target list --installed | grep -qx "$target" && ! rustup target add "$target" >/dev/null 2>&1; then
@@ -9,8 +10,8 @@ if ! rustup target list --installed | grep -qx "$target" && ! rustup target add 
     echo "guest: rustup cannot add the musl target, so glibc is linked in: the binary will be larger"
     export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
 fi
-echo "guest: building vminitd for $target"
-cargo build -q -p vminitd --profile guest --target "$target"
+echo "guest: building $package for $target"
+cargo build -q -p "$package" --profile guest --target "$target"
 mkdir -p build
-cp "${CARGO_TARGET_DIR:-target}/$target/guest/vminitd" build/vminitd
-echo "guest: build/vminitd has $(wc -c <build/vminitd) bytes"
+cp "${CARGO_TARGET_DIR:-target}/$target/guest/$package" "build/$package"
+echo "guest: build/$package has $(wc -c <"build/$package") bytes"

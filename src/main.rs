@@ -1,6 +1,7 @@
 //! vminitd, PID 1 of a container microVM. This file composes: it reads the configuration, brings the VM up, serves,
 //! and stops in order. Everything else has a room of its own; `docs/ARCHITECTURE.md` is the map.
 
+mod blocking;
 mod boot;
 mod cgroup;
 mod config;
@@ -36,10 +37,6 @@ use sys::signal::Signals;
 use task::{Parts, Tasks};
 use tracked::Tracked;
 use wire::Listener;
-
-/// Threads for what blocks (mounts, bundles, sync). As many as requests that may be at work on one connection would
-/// each take a stack; these few serve them one after the other.
-const BLOCKING_THREADS: usize = 8;
 
 /// An idle thread for blocking work is given up soon: it costs memory.
 const BLOCKING_IDLE: Duration = Duration::from_secs(2);
@@ -85,7 +82,7 @@ fn usage(text: &str) -> ExitCode {
 /// An ordinary process: no boot, no power-off.
 fn run_process(config: &Config) -> ExitCode {
     let started = sys::wait::become_subreaper()
-        .and_then(|()| rlimit::nofile())
+        .and_then(|()| raise_nofile(config.bounds.nofile))
         .context("prepare to have children")
         .and_then(|limit| run(config, limit, false));
     match started {
@@ -98,6 +95,13 @@ fn run_process(config: &Config) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Lets this process open as many files as its hard limit allows, but no more than PID 1 may. Returns the limit that
+/// children start with.
+fn raise_nofile(most: u64) -> std::io::Result<Limit> {
+    let Limit { soft, hard } = rlimit::nofile()?;
+    rlimit::set_nofile(Limit { soft: soft.max(hard.min(most)), hard })
 }
 
 /// PID 1: whatever happens, it ends with the machine switched off, and has said why.
@@ -125,7 +129,7 @@ fn run_vm(config: &Config) -> ! {
 fn run(config: &Config, file_limit: Limit, no_pivot: bool) -> anyhow::Result<Cause> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(blocking::THREADS)
         .thread_keep_alive(BLOCKING_IDLE)
         .build()
         .context("start the runtime")?;
@@ -140,6 +144,7 @@ async fn serve(config: &Config, file_limit: Limit, no_pivot: bool) -> anyhow::Re
         tracing::warn!(host = config.profile.name, "dialling the host is not built: listening");
     }
     let signals = Signals::of(&shutdown::SIGNALS).context("read signals")?;
+    let own_limit = rlimit::nofile().context("read RLIMIT_NOFILE")?;
     let (reaper, fatal) = reaper::Reaper::start().context("start the reaper")?;
     let streams = io::StreamTable::new(config.stream_settings());
     // The stream port first: it must be up before an RPC can name a stream.
@@ -149,13 +154,15 @@ async fn serve(config: &Config, file_limit: Limit, no_pivot: bool) -> anyhow::Re
 
     let exchange = events::Exchange::new(config.bounds.event_replay);
     let relays = io::RelayTasks::new(config.relay_settings());
+    let disks = blocking::Disks::new();
     let tasks = Tasks::new(Parts {
         runtime: runc::Runtime::new(reaper, config.runc_settings(file_limit, no_pivot)),
         exchange: exchange.clone(),
         streams: streams.clone(),
         relays: relays.clone(),
-        bundles: task::Bundles::in_folder(config.bundles_dir()),
-        bounds: config.task_bounds(),
+        bundles: task::Bundles::in_folder(config.bundles_dir(), disks.clone()),
+        disks,
+        bounds: config.task_bounds(own_limit),
         spec: config.profile.spec,
         publish_delete: config.profile.delete_event == DeleteEvent::Guest,
     });

@@ -1,73 +1,27 @@
 //! The RPC port under abuse, over a Unix socket: whatever comes, the daemon goes on serving others and keeps nothing.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::io::AsyncWriteExt;
 use vminit_shim::api::service;
 use vminit_shim::api::ttrpc::{self, Code};
 use vminit_shim::client::{context, Guest};
 use vminitd_test_support::calls::running;
 use vminitd_test_support::chance::{self, Chance};
+use vminitd_test_support::wire::{self, frame, header, RawConnection, DATA, HEADER_BYTES, REQUEST, RESPONSE};
 use vminitd_test_support::{Daemon, LIMIT};
 
-const HEADER_LEN: usize = 10;
 /// ttrpc's limit on a frame's payload.
 const FRAME_MAX: u32 = 4 << 20;
-const REQUEST: u8 = 1;
-const RESPONSE: u8 = 2;
-const DATA: u8 = 3;
 
-/// One frame of ttrpc: length, stream id, type, flags, payload.
-fn frame(stream_id: u32, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = header(payload.len() as u32, stream_id, kind, flags);
-    bytes.extend(payload);
-    bytes
-}
-
-fn header(length: u32, stream_id: u32, kind: u8, flags: u8) -> Vec<u8> {
-    [&length.to_be_bytes()[..], &stream_id.to_be_bytes(), &[kind, flags]].concat()
-}
-
-/// A request's payload; protobuf by hand, for nothing here needs more than two short strings.
+/// The payload of a request with nothing in its message.
 fn request(service: &str, method: &str) -> Vec<u8> {
-    let field = |number: u8, text: &str| [&[number << 3 | 2, text.len() as u8][..], text.as_bytes()].concat();
-    [field(1, service), field(2, method)].concat()
+    wire::request(service, method, Vec::new())
 }
 
-struct Wire {
-    stream: UnixStream,
-}
-
-impl Wire {
-    async fn connect(daemon: &Daemon) -> Self {
-        Self { stream: daemon.rpc().connect().await.expect("connect") }
-    }
-
-    async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.expect("send");
-    }
-
-    /// The next frame: stream id, type, payload.
-    async fn receive(&mut self) -> (u32, u8, Vec<u8>) {
-        timeout(LIMIT, self.read_frame()).await.expect("a frame in time").expect("a frame")
-    }
-
-    async fn read_frame(&mut self) -> std::io::Result<(u32, u8, Vec<u8>)> {
-        let length = self.stream.read_u32().await?;
-        let stream_id = self.stream.read_u32().await?;
-        let kind = self.stream.read_u8().await?;
-        let _flags = self.stream.read_u8().await?;
-        let mut payload = vec![0; length as usize];
-        self.stream.read_exact(&mut payload).await?;
-        Ok((stream_id, kind, payload))
-    }
-
-    async fn ping(&mut self) {
-        self.send(&[0; HEADER_LEN]).await;
-        let (stream_id, kind, payload) = self.receive().await;
-        assert_eq!((stream_id, kind), (0, RESPONSE));
-        assert!(!payload.is_empty(), "the answer to a ping has a status");
-    }
+async fn ping(wire: &mut RawConnection) {
+    wire.send(&[0; HEADER_BYTES]).await;
+    let (stream_id, kind, payload) = wire.receive().await;
+    assert_eq!((stream_id, kind), (0, RESPONSE));
+    assert!(!payload.is_empty(), "the answer to a ping has a status");
 }
 
 /// The code in a response's payload: Response.status (1) → Status.code (1), a varint below 128.
@@ -89,9 +43,9 @@ async fn still_serves(daemon: &Daemon) {
 #[tokio::test]
 async fn a_ping_is_answered_and_leaves_the_connection_usable() {
     let daemon = Daemon::with_fake_runc().await;
-    let mut wire = Wire::connect(&daemon).await;
-    wire.ping().await;
-    wire.ping().await;
+    let mut wire = RawConnection::open(&daemon).await;
+    ping(&mut wire).await;
+    ping(&mut wire).await;
     wire.send(&frame(1, REQUEST, 0, &request(service::SYSTEM, "Info"))).await;
     let (stream_id, kind, _) = wire.receive().await;
     assert_eq!((stream_id, kind), (1, RESPONSE));
@@ -101,10 +55,10 @@ async fn a_ping_is_answered_and_leaves_the_connection_usable() {
 #[tokio::test]
 async fn a_thousand_ping_connections_leave_no_trace() {
     let daemon = Daemon::with_fake_runc().await;
-    Wire::connect(&daemon).await.ping().await;
+    ping(&mut RawConnection::open(&daemon).await).await;
     let (before, logged) = (daemon.open_descriptors(), daemon.log().len());
     for _ in 0..1000 {
-        Wire::connect(&daemon).await.ping().await;
+        ping(&mut RawConnection::open(&daemon).await).await;
     }
     daemon.assert_nothing_left(before).await;
     let log = daemon.log();
@@ -125,7 +79,7 @@ async fn a_thousand_connections_that_say_nothing_leave_no_descriptor() {
     let daemon = Daemon::with_fake_runc().await;
     let before = daemon.open_descriptors();
     for _ in 0..1000 {
-        drop(Wire::connect(&daemon).await);
+        drop(RawConnection::open(&daemon).await);
     }
     still_serves(&daemon).await;
     daemon.assert_nothing_left(before).await;
@@ -142,16 +96,20 @@ async fn random_bytes_and_random_frames_leave_the_daemon_serving() {
     println!("VMINITD_SEED={seed}");
     let mut noise = Chance::new(seed, 0);
     for round in 0..300 {
-        let mut wire = Wire::connect(&daemon).await;
+        let mut wire = RawConnection::open(&daemon).await;
         let bytes = match round % 2 {
-            0 => noise.bytes(4096),
+            0 => {
+                let few = noise.below(4096);
+                noise.bytes(few as usize)
+            }
             _ => {
                 let (id, kind, flags) = (noise.below(1 << 32), noise.below(5), noise.below(1 << 8));
-                frame(id as u32, kind as u8, flags as u8, &noise.bytes(512))
+                let few = noise.below(512);
+                frame(id as u32, kind as u8, flags as u8, &noise.bytes(few as usize))
             }
         };
         // The daemon may have hung up on the first bytes already.
-        let _ = wire.stream.write_all(&bytes).await;
+        let _ = wire.0.write_all(&bytes).await;
     }
     still_serves(&daemon).await;
     daemon.assert_nothing_left(before).await;
@@ -162,14 +120,14 @@ async fn random_bytes_and_random_frames_leave_the_daemon_serving() {
 async fn an_oversized_frame_is_refused_and_another_connection_does_not_notice() {
     let daemon = Daemon::with_fake_runc().await;
     for length in [FRAME_MAX + 1, u32::MAX] {
-        let mut wire = Wire::connect(&daemon).await;
+        let mut wire = RawConnection::open(&daemon).await;
         wire.send(&header(length, 1, REQUEST, 0)).await;
         if length == FRAME_MAX + 1 {
             // It is read past and answered, so what follows it is in step.
             wire.send(&vec![0; length as usize]).await;
             let (stream_id, kind, _) = wire.receive().await;
             assert_eq!((stream_id, kind), (1, RESPONSE));
-            wire.ping().await;
+            ping(&mut wire).await;
         }
         still_serves(&daemon).await;
     }
@@ -179,12 +137,12 @@ async fn an_oversized_frame_is_refused_and_another_connection_does_not_notice() 
 #[tokio::test]
 async fn a_frame_of_the_greatest_size_is_read() {
     let daemon = Daemon::with_fake_runc().await;
-    let mut wire = Wire::connect(&daemon).await;
+    let mut wire = RawConnection::open(&daemon).await;
     // Not a Request: a field of type 7, which protobuf does not have.
     wire.send(&frame(1, REQUEST, 0, &vec![0x0f; FRAME_MAX as usize])).await;
     let (stream_id, kind, _) = wire.receive().await;
     assert_eq!((stream_id, kind), (1, RESPONSE));
-    wire.ping().await;
+    ping(&mut wire).await;
     daemon.stop().await;
 }
 
@@ -194,8 +152,8 @@ async fn half_frames_hold_up_nobody_and_are_forgotten() {
     let before = daemon.open_descriptors();
     let whole = frame(1, REQUEST, 0, &request(service::SYSTEM, "Info"));
     let mut halves = Vec::new();
-    for cut in [1, HEADER_LEN - 1, HEADER_LEN, whole.len() - 1] {
-        let mut wire = Wire::connect(&daemon).await;
+    for cut in [1, HEADER_BYTES - 1, HEADER_BYTES, whole.len() - 1] {
+        let mut wire = RawConnection::open(&daemon).await;
         wire.send(&whole[..cut]).await;
         halves.push(wire);
     }
@@ -208,7 +166,7 @@ async fn half_frames_hold_up_nobody_and_are_forgotten() {
 #[tokio::test]
 async fn a_frame_in_single_bytes_is_a_frame() {
     let daemon = Daemon::with_fake_runc().await;
-    let mut wire = Wire::connect(&daemon).await;
+    let mut wire = RawConnection::open(&daemon).await;
     for byte in frame(1, REQUEST, 0, &request(service::SYSTEM, "Info")) {
         wire.send(&[byte]).await;
     }
@@ -220,7 +178,7 @@ async fn a_frame_in_single_bytes_is_a_frame() {
 #[tokio::test]
 async fn a_stream_id_that_does_not_grow_is_refused() {
     let daemon = Daemon::with_fake_runc().await;
-    let mut wire = Wire::connect(&daemon).await;
+    let mut wire = RawConnection::open(&daemon).await;
     let info = request(service::SYSTEM, "Info");
     wire.send(&frame(5, REQUEST, 0, &info)).await;
     wire.receive().await;
@@ -237,18 +195,18 @@ async fn a_stream_id_that_does_not_grow_is_refused() {
 #[tokio::test]
 async fn data_for_a_stream_that_is_not_there_is_refused() {
     let daemon = Daemon::with_fake_runc().await;
-    let mut wire = Wire::connect(&daemon).await;
+    let mut wire = RawConnection::open(&daemon).await;
     wire.send(&frame(1, DATA, 0, b"x")).await;
     let (stream_id, _, payload) = wire.receive().await;
     assert_eq!((stream_id, code_of(&payload)), (1, Some(3)));
-    wire.ping().await;
+    ping(&mut wire).await;
     daemon.stop().await;
 }
 
 #[tokio::test]
 async fn unknown_services_and_methods_are_unimplemented() {
     let daemon = Daemon::with_fake_runc().await;
-    let mut wire = Wire::connect(&daemon).await;
+    let mut wire = RawConnection::open(&daemon).await;
     let unknown =
         [("no.such.Service", "Info"), (service::SYSTEM, "NoSuchMethod"), (service::TASK_V2, ""), ("", "")];
     for (n, (service, method)) in unknown.into_iter().enumerate() {
@@ -341,7 +299,7 @@ async fn a_client_that_vanishes_while_it_waits_leaves_nothing() {
     let before = daemon.open_descriptors();
     for service in [service::EVENTS_SPINBOX, service::EVENTS_NERDBOX] {
         for _ in 0..50 {
-            let mut wire = Wire::connect(&daemon).await;
+            let mut wire = RawConnection::open(&daemon).await;
             wire.send(&frame(1, REQUEST, 1, &request(service, "Stream"))).await;
         }
     }
@@ -353,7 +311,7 @@ async fn a_client_that_vanishes_while_it_waits_leaves_nothing() {
 #[tokio::test]
 async fn pipelined_requests_are_all_answered_to_a_slow_reader() {
     let daemon = Daemon::with_fake_runc().await;
-    let mut wire = Wire::connect(&daemon).await;
+    let mut wire = RawConnection::open(&daemon).await;
     let info = request(service::SYSTEM, "Info");
     // Within the bound on requests in flight, so that none is refused.
     let ids: Vec<u32> = (0..50).map(|n| 2 * n + 1).collect();

@@ -21,7 +21,8 @@ pub struct Bounds {
     pub stream_unclaimed: Duration,
     /// How long a block device that a Create names may take to appear: the kernel probes disks while init boots.
     pub device_wait: Duration,
-    /// RLIMIT_NOFILE of the daemon: a process takes up to six descriptors, so this is some 10,000 processes.
+    /// RLIMIT_NOFILE of the daemon: a process takes nine descriptors at most, so this is good for some 5,000 of them,
+    /// and for ending them.
     pub nofile: u64,
     /// Events kept for a subscriber that is not there; some hundred containers that start and stop.
     pub event_replay: usize,

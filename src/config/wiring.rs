@@ -6,6 +6,11 @@ use crate::runc::{Deadlines, Settings};
 use crate::sys::rlimit::Limit;
 use crate::task::Bounds;
 
+/// Descriptors for each process that there may be. It takes nine at most, before its start: a stream and both ends of a
+/// pipe for each of stdin, stdout and stderr. So a quarter is left for connections, for streams that wait, for the runcs
+/// under way, and for ending all those processes.
+const DESCRIPTORS_OF_A_PROCESS: u64 = 12;
+
 impl Config {
     pub fn stream_settings(&self) -> StreamSettings {
         StreamSettings {
@@ -19,12 +24,14 @@ impl Config {
         RelaySettings { close: self.profile.stream_close, stdin_idle: self.bounds.closeio_idle }
     }
 
-    pub fn task_bounds(&self) -> Bounds {
+    /// `own_limit` is how many files this process may have open.
+    pub fn task_bounds(&self, own_limit: Limit) -> Bounds {
         Bounds {
             io_drain: self.bounds.io_drain,
             delete_drain: self.bounds.delete_drain,
             delete_margin: self.bounds.delete_margin,
             device_wait: self.bounds.device_wait,
+            processes: (own_limit.soft.min(self.bounds.nofile) / DESCRIPTORS_OF_A_PROCESS) as usize,
         }
     }
 

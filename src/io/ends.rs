@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::stdio::OpenError;
 use super::uri::{StreamId, StreamIds, Uri, UriError};
+use crate::blocking::Disks;
 use crate::sys::file;
 use crate::sys::process::dev_null;
 
@@ -76,30 +77,25 @@ impl StdioSpec {
         self.stderr == self.stdout && self.stdout != Uri::Served
     }
 
-    /// Opens what is not a stream. Files are opened on a thread for it, as their disk may be slow.
-    pub async fn open(&self) -> Result<Ends, OpenError> {
-        let stdin = open(&self.stdin, file::open_to_read).await?;
-        let stdout = open(&self.stdout, file::open_to_append).await?;
+    /// Opens what is not a stream. Files get a turn for it, as their disk may be slow.
+    pub async fn open(&self, disks: &Disks) -> Result<Ends, OpenError> {
+        let stdin = open(disks, &self.stdin, file::open_to_read).await?;
+        let stdout = open(disks, &self.stdout, file::open_to_append).await?;
         let stderr = match self.is_shared() {
             true => None,
-            false => Some(open(&self.stderr, file::open_to_append).await?),
+            false => Some(open(disks, &self.stderr, file::open_to_append).await?),
         };
         Ok(Ends { stdin, stdout, stderr, terminal: self.terminal })
     }
 }
 
-async fn open(uri: &Uri, open: fn(&Path) -> io::Result<OwnedFd>) -> Result<End, OpenError> {
+async fn open(disks: &Disks, uri: &Uri, open: fn(&Path) -> io::Result<OwnedFd>) -> Result<End, OpenError> {
     let path = match uri {
         Uri::Null => return Ok(End::Open(dev_null()?)),
         Uri::Stream(id) => return Ok(End::Stream(id.clone())),
         Uri::Served => return Ok(End::Served),
         Uri::File(path) => path.clone(),
     };
-    let (path, opened) = tokio::task::spawn_blocking(move || {
-        let opened = open(&path);
-        (path, opened)
-    })
-    .await
-    .map_err(|_| OpenError::Interrupted)?;
-    opened.map(End::Open).map_err(|source| OpenError::File { path, source })
+    let work = move || open(&path).map_err(|source| OpenError::File { path, source });
+    disks.run("opening a file for stdio", work).await?.map(End::Open)
 }

@@ -2,6 +2,7 @@
 //! that hosts open for it. Knows nothing of tasks and their states.
 
 mod closing;
+mod deletion;
 mod ends;
 mod handshake;
 mod relay;
@@ -17,6 +18,6 @@ pub use ends::{Ends, StdioSpec};
 pub use relay::StreamClose;
 pub use rpc::{CutOff, InputError, Outlet, Served, Subscription};
 pub use stdio::{OpenError, OutputDone, Owner, RelaySettings, RelayTasks, Relays, Stdio};
-pub use streams::{AttachError, HostEnd, StreamSettings, StreamTable, Streams};
+pub use streams::{EnterError, HostEnd, StreamSettings, StreamTable, Streams};
 pub use uri::{StreamId, StreamIds, UriError};
 pub use window::{Broken, Credit, Window, MESSAGE_BYTES};

@@ -3,22 +3,45 @@
 //! One task per direction, each with one buffer of its own: a stream that stalls holds up its process and nothing else.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{watch, Semaphore};
 
 use super::closing::StdinCloser;
+use super::deletion::Deletion;
 use crate::sys::socket::Socket;
 
-/// Bytes moved at once: what vsock carries at full speed (4 KiB reach a third of it).
+/// Bytes of one message: what vsock carries at full speed (4 KiB reach a third of it).
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Bytes that a relay moves at once: all that a pipe holds. Each read wakes the process, which takes the processor until
+/// the pipe is full again; on one processor that is what a relay costs most (docs/PERFORMANCE.md).
+pub(super) const RELAY_BYTES: usize = 256 * 1024;
 
 /// What a relay begins with: most processes say little, and there may be thousands of them.
 const FIRST_BYTES: usize = 4 * 1024;
 
 /// Pause between two shutdowns of a connection that is to drain. Measured: end of file 20 to 60 ms after the last byte.
 const EOF_REPEAT: Duration = Duration::from_millis(20);
+
+/// After so many shutdowns, which is 5 s, the reader is a slow one: the pauses double up to [`EOF_REPEAT_MAX`], so that
+/// one that never reads costs next to nothing.
+const EOF_QUICK: u32 = 250;
+
+/// The end of file comes within half a second of the last byte all the same.
+const EOF_REPEAT_MAX: Duration = Duration::from_millis(500);
+
+/// After a Delete a pipe that has given nothing for so long is empty: one turn of the runtime's driver would do.
+const LATE_IDLE: Duration = Duration::from_millis(100);
+
+/// How long a reader may take nothing of what a deleted process has left: nobody else knows of it any more.
+const LATE_MAX: Duration = Duration::from_secs(600);
+
+/// How long a stream whose process was deleted waits, half-closed, for its peer to close: a plain close could overtake
+/// what is under way.
+const LATE_CLOSE: Duration = Duration::from_secs(10);
 
 /// How a stream is ended once its last byte was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,44 +57,52 @@ pub enum StreamClose {
 pub struct Signals {
     /// Set to true when every byte was handed over.
     pub done: watch::Sender<bool>,
-    /// Its sender is dropped when the process is deleted; a value says that the relay is on its own from now on.
-    pub deleted: oneshot::Receiver<()>,
+    pub deletion: Deletion,
     /// Turns true when the daemon stops: then only output that somebody may still take is waited for.
     pub stopping: watch::Receiver<bool>,
+    /// One for each relay that may go on after its process was deleted.
+    pub lingering: Arc<Semaphore>,
+}
+
+/// How a copy came to its end.
+enum Copied {
+    /// All that the process wrote was handed over.
+    All,
+    /// All that it had written when it was deleted; somebody else may still write.
+    Rest,
+    /// The reader is gone, or too many have not read.
+    NoReader,
 }
 
 /// Relays output until the end of the pipe, then ends the stream.
 ///
-/// When the peer goes away, or does not take the output before its process is deleted, the pipe is still read to its
-/// end: whoever holds it must neither block nor be killed by SIGPIPE.
+/// A process that is deleted before its output was taken does not take it along: what is in the pipe by then goes on its
+/// way. When the reader goes away the pipe is read to its end all the same: whoever holds it must neither block nor be
+/// killed by SIGPIPE.
 pub async fn output(
     mut pipe: impl AsyncRead + Unpin,
     mut socket: Socket,
     close: StreamClose,
     mut signals: Signals,
 ) {
-    let taken = tokio::select! {
-        copied = copy(&mut pipe, &mut socket) => {
-            copied.inspect_err(|error| tracing::debug!(%error, "the reader of an output stream is gone")).is_ok()
+    match copy(&mut pipe, &mut socket, &mut signals).await {
+        Copied::All => {
+            drop(pipe);
+            signals.done.send_replace(true);
+            end(socket, close, &mut signals).await;
         }
-        () = deleted(&mut signals.deleted) => false,
-    };
-    if !taken {
-        drop(socket);
-        return output_for_nobody(pipe, signals).await;
-    }
-    signals.done.send_replace(true);
-    let ended = match close {
-        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => drain(&socket).await,
-        // A Unix socket carries a half-close, and never says that its peer has taken everything.
-        StreamClose::Eof | StreamClose::Delete => tokio::select! {
-            ended = half_close(socket) => ended,
-            () = deleted(&mut signals.deleted) => Ok(()),
-            _ = signals.stopping.wait_for(|stopping| *stopping) => Ok(()),
-        },
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an output stream ended with an error");
+        Copied::Rest => {
+            let lingering = signals.lingering.clone();
+            let end = async {
+                let _turn = lingering.try_acquire();
+                end_late(socket, close).await;
+            };
+            tokio::join!(end, output_for_nobody(pipe, signals));
+        }
+        Copied::NoReader => {
+            drop(socket);
+            output_for_nobody(pipe, signals).await;
+        }
     }
 }
 
@@ -84,26 +115,103 @@ pub async fn output_for_nobody(pipe: impl AsyncRead + Unpin, mut signals: Signal
     signals.done.send_replace(true);
 }
 
-pub(super) async fn deleted(deleted: &mut oneshot::Receiver<()>) {
-    if deleted.await.is_ok() {
-        std::future::pending().await
+/// Copies to the end of the pipe; once the process is deleted, only what the pipe holds by then.
+async fn copy(pipe: &mut (impl AsyncRead + Unpin), socket: &mut Socket, signals: &mut Signals) -> Copied {
+    let mut block = Block::of(RELAY_BYTES);
+    loop {
+        let read = tokio::select! {
+            biased;
+            () = &mut signals.deletion => return copy_rest(&mut block, 0, pipe, socket, signals).await,
+            read = block.fill(pipe) => read,
+        };
+        let Ok(n @ 1..) = read else { return Copied::All };
+        let mut sent = 0;
+        while sent < n {
+            let written = tokio::select! {
+                biased;
+                written = socket.write(&block.bytes[sent..n]) => written,
+                () = &mut signals.deletion => {
+                    block.bytes.copy_within(sent..n, 0);
+                    return copy_rest(&mut block, n - sent, pipe, socket, signals).await;
+                }
+            };
+            match written {
+                Ok(n @ 1..) => sent += n,
+                Ok(0) => return gone(&io::ErrorKind::WriteZero.into()),
+                Err(error) => return gone(&error),
+            }
+        }
     }
 }
 
-/// Fails with the error of the socket; an error of the pipe is its end.
-async fn copy(pipe: &mut (impl AsyncRead + Unpin), socket: &mut Socket) -> io::Result<()> {
-    let mut block = Block::new();
+/// Hands over the first `held` bytes of the block, then what is in the pipe, and no more than it can hold: somebody
+/// else may write on.
+async fn copy_rest(
+    block: &mut Block,
+    held: usize,
+    pipe: &mut (impl AsyncRead + Unpin),
+    socket: &mut Socket,
+    signals: &Signals,
+) -> Copied {
+    let Ok(_turn) = signals.lingering.try_acquire() else {
+        tracing::warn!("too many outputs are left behind: one is thrown away");
+        return Copied::NoReader;
+    };
+    let (mut n, mut taken) = (held, 0);
     loop {
-        match block.fill(pipe).await {
-            Ok(0) | Err(_) => return Ok(()),
-            Ok(n) => socket.write_all(&block.bytes[..n]).await?,
+        match tokio::time::timeout(LATE_MAX, socket.write_all(&block.bytes[..n])).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return gone(&error),
+            Err(_) => return gone(&io::ErrorKind::TimedOut.into()),
         }
+        if taken >= RELAY_BYTES {
+            return Copied::Rest;
+        }
+        match tokio::time::timeout(LATE_IDLE, block.fill(pipe)).await {
+            Ok(Ok(read @ 1..)) => n = read,
+            Ok(Ok(0) | Err(_)) | Err(_) => return Copied::Rest,
+        }
+        taken += n;
+    }
+}
+
+fn gone(error: &io::Error) -> Copied {
+    tracing::debug!(%error, "the reader of an output stream is gone");
+    Copied::NoReader
+}
+
+/// Ends a stream whose last byte was written.
+async fn end(socket: Socket, close: StreamClose, signals: &mut Signals) {
+    let ended = match close {
+        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => drain(&socket).await,
+        // A Unix socket carries a half-close, and never says that its peer has taken everything.
+        StreamClose::Eof | StreamClose::Delete => tokio::select! {
+            ended = half_close(socket) => ended,
+            () = &mut signals.deletion => Ok(()),
+            _ = signals.stopping.wait_for(|stopping| *stopping) => Ok(()),
+        },
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an output stream ended with an error");
+    }
+}
+
+/// The same once the process has been deleted: a peer that does not close its side is not waited for long.
+async fn end_late(socket: Socket, close: StreamClose) {
+    let ended = match close {
+        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => drain(&socket).await,
+        StreamClose::Eof | StreamClose::Delete => {
+            tokio::time::timeout(LATE_CLOSE, half_close(socket)).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a late output stream ended with an error");
     }
 }
 
 /// Reads to the end, for nobody.
 pub(super) async fn discard(mut from: impl AsyncRead + Unpin) {
-    let mut block = Block::new();
+    let mut block = Block::of(BLOCK_BYTES);
     while block.fill(&mut from).await.is_ok_and(|n| n > 0) {}
 }
 
@@ -114,10 +222,18 @@ pub async fn half_close(mut socket: Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// Each shutdown asks the backend again whether its buffer is empty; once it is, it resets the connection.
+/// Each shutdown asks the backend again whether its buffer is empty; once it is, it resets the connection. It has no
+/// end of its own: a reader may take its time.
 async fn drain(socket: &Socket) -> io::Result<()> {
-    while !socket.shut_and_gone()? {
-        tokio::time::sleep(EOF_REPEAT).await;
+    let mut pause = EOF_REPEAT;
+    for asked in 1.. {
+        if socket.shut_and_gone()? {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        if asked >= EOF_QUICK {
+            pause = (pause * 2).min(EOF_REPEAT_MAX);
+        }
     }
     Ok(())
 }
@@ -133,7 +249,7 @@ pub async fn input(
     closer: StdinCloser,
     idle: Duration,
 ) {
-    let mut block = Block::new();
+    let mut block = Block::of(RELAY_BYTES);
     loop {
         let n = match next(&mut socket, &mut block, &closer, idle).await {
             Ok(0) => return,
@@ -162,21 +278,23 @@ async fn next(
     tokio::time::timeout(idle, block.fill(socket)).await.unwrap_or(Ok(0))
 }
 
-/// The buffer of one relay; it grows when a read has filled it.
+/// The buffer of one relay; it grows when a read has filled it, fourfold, to its bound.
 pub(super) struct Block {
     pub bytes: Vec<u8>,
+    most: usize,
     filled: bool,
 }
 
 impl Block {
-    pub fn new() -> Block {
-        Block { bytes: vec![0; FIRST_BYTES], filled: false }
+    /// One that grows to `most` bytes.
+    pub fn of(most: usize) -> Block {
+        Block { bytes: vec![0; FIRST_BYTES], most, filled: false }
     }
 
     /// Reads once into the beginning of the buffer. Cancel safe.
     pub async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {
         if self.filled {
-            self.bytes.resize(BLOCK_BYTES, 0);
+            self.bytes.resize((4 * self.bytes.len()).min(self.most), 0);
         }
         let n = from.read(&mut self.bytes).await?;
         self.filled = n == self.bytes.len();

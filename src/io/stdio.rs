@@ -8,23 +8,29 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::unix::pipe::{Receiver, Sender};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{watch, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::closing::StdinCloser;
+use super::deletion::{deletion, Kept};
 use super::ends::{End, Ends};
 use super::relay::{self, Signals, StreamClose};
 use super::rpc::{self, Served, ServedStdin};
 use super::streams::Streams;
 use super::terminal::{Terminal, TerminalStreams};
 use super::uri::StreamId;
+use crate::blocking::BlockingError;
 use crate::sys::process::{pipe, widen};
 use crate::sys::socket::Socket;
 use crate::tracked::Tracked;
 
-/// What a pipe of a process holds: four blocks of its relay, so that neither waits for every turn of the other. It is
-/// memory of the kernel, used by a process that writes faster than its host reads.
-const PIPE_BYTES: i32 = 256 * 1024;
+/// What a pipe of a process holds: as much as its relay takes at once, so that neither waits for every turn of the other.
+/// It is memory of the kernel, used by a process that writes faster than its host reads.
+pub(super) const PIPE_BYTES: usize = relay::RELAY_BYTES;
+
+/// Relays that may go on after their process was deleted, until a late reader has taken what is left: one descriptor
+/// each, and two blocks of memory at most. Beyond that it is thrown away.
+const LINGERING_MAX: usize = 1024;
 
 /// Whose the pipes of a container's processes are: a user there may open `/dev/stdout` again only if it is theirs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,9 +46,8 @@ pub enum OpenError {
     NamedTwice(StreamId),
     #[error("open {path}: {source}", path = path.display())]
     File { path: PathBuf, source: io::Error },
-    /// The runtime is going down, or opening panicked.
-    #[error("opening a file was interrupted")]
-    Interrupted,
+    #[error(transparent)]
+    Blocking(#[from] BlockingError),
     #[error("open stdio: {0}")]
     Io(#[from] io::Error),
 }
@@ -129,8 +134,8 @@ impl Opening<'_> {
         let pipe = Receiver::from_owned_fd(read)?;
         let Some(socket) = socket else {
             let (done_tx, done) = watch::channel(false);
-            let (kept, deleted) = oneshot::channel();
-            let output = rpc::serve_output(pipe, done_tx, deleted, &self.tasks.tasks);
+            let (kept, deletion) = deletion();
+            let output = rpc::serve_output(pipe, done_tx, deletion, &self.tasks.tasks);
             self.pending.served_outputs.push(Output { done, kept });
             return Ok((write, Some(output)));
         };
@@ -187,11 +192,17 @@ pub struct RelayTasks {
     settings: RelaySettings,
     tasks: Tracked,
     stopping: Arc<watch::Sender<bool>>,
+    lingering: Arc<Semaphore>,
 }
 
 impl RelayTasks {
     pub fn new(settings: RelaySettings) -> RelayTasks {
-        RelayTasks { settings, tasks: Tracked::default(), stopping: Arc::new(watch::Sender::new(false)) }
+        RelayTasks {
+            settings,
+            tasks: Tracked::default(),
+            stopping: Arc::new(watch::Sender::new(false)),
+            lingering: Arc::new(Semaphore::new(LINGERING_MAX)),
+        }
     }
 
     /// Begins to relay one input.
@@ -211,8 +222,9 @@ impl RelayTasks {
         socket: Option<Socket>,
     ) -> Output {
         let (done_tx, done) = watch::channel(false);
-        let (kept, deleted) = oneshot::channel();
-        let signals = Signals { done: done_tx, deleted, stopping: self.stopping.subscribe() };
+        let (kept, deletion) = deletion();
+        let (stopping, lingering) = (self.stopping.subscribe(), self.lingering.clone());
+        let signals = Signals { done: done_tx, deletion, stopping, lingering };
         match socket {
             Some(socket) => self.tasks.spawn(relay::output(from, socket, self.settings.close, signals)),
             None => self.tasks.spawn(relay::output_for_nobody(from, signals)),
@@ -231,12 +243,11 @@ impl RelayTasks {
 
 pub(super) struct Output {
     done: watch::Receiver<bool>,
-    /// Dropping it says that the process was deleted.
-    kept: oneshot::Sender<()>,
+    kept: Kept,
 }
 
-/// The relays of one process. Dropping them closes its streams; behind a backend that needs it, an output whose bytes
-/// were all handed over is left to drain first. The pipes of outputs are read on for whoever still holds them.
+/// The relays of one process. Dropping them ends its streams: each output once what is left of it was taken. The pipes
+/// of outputs are read on for whoever still holds them.
 pub struct Relays {
     pub(super) stdin: Option<AbortHandle>,
     _served_stdin: Option<ServedStdin>,
@@ -268,10 +279,7 @@ impl OutputDone {
 impl Relays {
     /// Ends the relay of stdin and leaves the outputs to [`RelayTasks::finish`]: the daemon stops.
     pub fn release(mut self) {
-        for output in self.outputs.drain(..) {
-            // The relay may have ended.
-            let _ = output.kept.send(());
-        }
+        self.outputs.drain(..).for_each(|output| output.kept.release());
         self.terminal.take().into_iter().for_each(Terminal::release);
     }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::timeout;
 
 use super::handshake::{self, Hello};
@@ -20,7 +20,7 @@ use crate::sys::socket::Socket;
 
 mod attached;
 
-pub use attached::{AttachError, HostEnd};
+pub use attached::HostEnd;
 
 /// How streams are named, and how long a host may take.
 #[derive(Debug, Clone, Copy)]
@@ -64,12 +64,20 @@ struct Waiting {
 /// Why a stream cannot be entered.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
-    #[error("its id is taken")]
-    Taken(Socket),
-    #[error("{WAITING_MAX} are waiting already")]
+    #[error("stream {0} is waiting already")]
+    Taken(StreamId),
+    #[error("{WAITING_MAX} streams are waiting already")]
     Full,
-    #[error("answer: {0}")]
-    Answer(#[from] io::Error),
+    /// Making it, or answering on it.
+    #[error("open a stream: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// The place of a stream in the table. Dropping it closes the stream, unless it has left the table.
+pub struct Place {
+    table: StreamTable,
+    id: StreamId,
+    left: oneshot::Receiver<()>,
 }
 
 /// Tells whoever carries a stream that its host will only read it. Dropped: that it may write.
@@ -99,6 +107,10 @@ impl Streams {
 impl StreamTable {
     pub fn new(settings: StreamSettings) -> StreamTable {
         StreamTable { settings, table: Arc::default() }
+    }
+
+    pub fn settings(&self) -> StreamSettings {
+        self.settings
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -136,11 +148,13 @@ impl StreamTable {
             Err(error) => return tracing::debug!(%error, "stream handshake failed"),
         };
         match self.enter(&hello.id, socket, None, &hello.bytes) {
-            Ok(left) => self.expire(&hello.id, left).await,
-            Err(error) => {
+            Ok(mut place) => {
+                place.left_in_time().await;
+            }
+            Err((error, socket)) => {
                 tracing::warn!(stream = %hello.id, %error, "stream refused");
-                if let EnterError::Taken(socket) = error {
-                    self.refuse(&hello.id, socket).await;
+                if let EnterError::Taken(id) = error {
+                    self.refuse(&id, socket).await;
                 }
             }
         }
@@ -171,26 +185,28 @@ impl StreamTable {
         (turn, gives_way)
     }
 
-    /// Enters a stream, then answers on it. What it returns resolves when the stream leaves the table.
+    /// Answers on a stream and enters it, or gives it back.
     fn enter(
         &self,
         id: &StreamId,
         socket: Socket,
         only_read: OnlyRead,
         answer: &[u8],
-    ) -> Result<oneshot::Receiver<()>, EnterError> {
+    ) -> Result<Place, (EnterError, Socket)> {
         let mut table = self.table();
         if table.waiting.contains_key(id) {
-            return Err(EnterError::Taken(socket));
+            return Err((EnterError::Taken(id.clone()), socket));
         }
         if table.waiting.len() >= WAITING_MAX {
-            return Err(EnterError::Full);
+            return Err((EnterError::Full, socket));
         }
         // Under the lock: by the time the host has read it, the stream can be claimed.
-        socket.write_at_once(answer)?;
+        if let Err(error) = socket.write_at_once(answer) {
+            return Err((error.into(), socket));
+        }
         let (left_tx, left) = oneshot::channel();
         table.waiting.insert(id.clone(), Waiting { socket, only_read, _left: left_tx });
-        Ok(left)
+        Ok(Place { table: self.clone(), id: id.clone(), left })
     }
 
     /// Tells the host that the id is taken. A connection that is closed right behind an answer may take it along, so
@@ -204,12 +220,25 @@ impl StreamTable {
         // A host that has gone needs no answer.
         let _ = timeout(self.settings.handshake, told).await;
     }
+}
 
-    /// Waits until the stream has left the table, and sees to it that it does.
-    async fn expire(&self, id: &StreamId, left: oneshot::Receiver<()>) {
-        if timeout(self.settings.unclaimed, left).await.is_err() {
-            tracing::info!(stream = %id, "stream expired: no request named it");
-            self.table().waiting.remove(id);
+impl Place {
+    /// Waits until the stream has left the table, or its time there is over. Says whether it left. Called once.
+    pub async fn left_in_time(&mut self) -> bool {
+        let left = timeout(self.table.settings.unclaimed, &mut self.left).await.is_ok();
+        if !left {
+            tracing::info!(stream = %self.id, "stream expired: no request named it");
+        }
+        left
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut table = self.table.table();
+        // Once it has left, another stream may have its id.
+        if self.left.try_recv() == Err(TryRecvError::Empty) {
+            table.waiting.remove(&self.id);
         }
     }
 }

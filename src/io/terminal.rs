@@ -10,11 +10,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::sync::oneshot;
 
+use super::deletion::{deletion, Deletion, Kept};
 use super::ends::{End, Ends};
 use super::stdio::{OpenError, OutputDone, RelayTasks, Relays};
 use super::streams::Streams;
+use super::uri::StreamId;
 use crate::sys::pty::{Master, Pty, Slave, WindowSize};
 use crate::sys::socket::Socket;
 
@@ -27,12 +28,13 @@ pub(super) struct TerminalStreams {
 impl TerminalStreams {
     /// Keeps those of the streams that lead to and from the terminal.
     pub fn take(ends: Ends, streams: &mut Streams) -> Result<TerminalStreams, OpenError> {
-        let mut take = |end| match end {
+        let mut take = |end, take: fn(&mut Streams, &StreamId) -> Option<Socket>| match end {
             // What is served cannot be asked for with a terminal.
             End::Open(_) | End::Served => Ok(None),
-            End::Stream(id) => streams.take(&id).map(Some).ok_or(OpenError::NamedTwice(id)),
+            End::Stream(id) => take(streams, &id).map(Some).ok_or(OpenError::NamedTwice(id)),
         };
-        Ok(TerminalStreams { stdin: take(ends.stdin)?, stdout: take(ends.stdout)? })
+        let stdin = take(ends.stdin, Streams::take)?;
+        Ok(TerminalStreams { stdin, stdout: take(ends.stdout, Streams::take_output)? })
     }
 }
 
@@ -41,14 +43,13 @@ pub(super) struct Terminal {
     master: Master,
     /// Held until the process has been reaped.
     slave: Option<Slave>,
-    open: oneshot::Sender<()>,
+    open: Kept,
 }
 
 impl Terminal {
     /// Leaves it to the relays, which go on to the end of the output.
     pub fn release(self) {
-        // The relay may have ended.
-        let _ = self.open.send(());
+        self.open.release();
     }
 }
 
@@ -58,8 +59,8 @@ impl Relays {
         let (Some(streams), Some(Pty { master, slave })) = (self.terminal_streams.take(), pty) else {
             return;
         };
-        let (open, deleted) = oneshot::channel();
-        let screen = Screen { master: master.clone(), deleted: Some(deleted) };
+        let (open, deletion) = deletion();
+        let screen = Screen { master: master.clone(), deletion };
         self.outputs.push(tasks.output(screen, streams.stdout));
         self.stdin = streams.stdin.map(|socket| tasks.input(socket, master.clone(), &self.closer));
         self.terminal = Some(Terminal { master, slave: Some(slave), open });
@@ -84,19 +85,38 @@ impl Relays {
 /// read on for those who still write to it, since the hang-up tells them.
 struct Screen {
     master: Master,
-    deleted: Option<oneshot::Receiver<()>>,
+    deletion: Deletion,
 }
 
 impl AsyncRead for Screen {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if let Some(deleted) = &mut this.deleted {
-            match Pin::new(deleted).poll(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(())) => this.deleted = None,
-                Poll::Pending => {}
-            }
+        if Pin::new(&mut this.deletion).poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
         }
         Pin::new(&mut this.master).poll_read(cx, buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::io::streams::{StreamSettings, StreamTable};
+    use crate::io::uri::StreamIds;
+
+    #[tokio::test]
+    async fn the_host_of_its_output_is_told_that_it_will_only_read() {
+        let bound = Duration::from_secs(60);
+        let settings = StreamSettings { ids: StreamIds::Numeric, handshake: bound, unclaimed: bound };
+        let (table, ids) = (StreamTable::new(settings), [1, 2].map(StreamId::number));
+        let [(stdin, _input), (stdout, _output)] = ids.clone().map(|id| table.attach(id).expect("a free id"));
+        let mut streams = table.claim(&ids).expect("they wait");
+        let [stdin_id, stdout_id] = ids.map(End::Stream);
+        let ends = Ends { stdin: stdin_id, stdout: stdout_id, stderr: None, terminal: true };
+        let _streams = TerminalStreams::take(ends, &mut streams).expect("each is named once");
+        assert!(stdin.only_read.await.is_err());
+        assert!(stdout.only_read.await.is_ok());
     }
 }

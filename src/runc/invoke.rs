@@ -82,7 +82,7 @@ impl Container {
         scratch: &Scratch,
         stdio: Option<[OwnedFd; 3]>,
     ) -> Result<Created, RuncError> {
-        let (stdio, console) = match stdio {
+        let (stdio, expected) = match stdio {
             Some(stdio) => (stdio, None),
             None => {
                 let (stdio, console) = prepare_console(&mut call, scratch).map_err(call.start_failed())?;
@@ -90,10 +90,16 @@ impl Container {
             }
         };
         let program = self.program(&call, scratch, stdio)?;
-        let _turn = self.runtime.turn(call.verb).await?;
+        let turn = self.runtime.turn(call.verb).await?;
         let (child, window) = self.runtime.reaper.spawn_with_window(&program).map_err(call.start_failed())?;
         drop(program);
-        let console = self.console(child, &call, scratch, console).await;
+        let (socket, printed) = expected.unzip();
+        let ended = self.end_well(child, &call, scratch, printed).await;
+        drop(turn);
+        let console = match (ended, socket) {
+            (Ok(()), Some(socket)) => self.receive_console(&call, socket).await.map(Some),
+            (ended, _) => ended.map(|()| None),
+        };
         match (console, read_pid(&call, scratch)) {
             (Ok(console), Ok(pid)) => Ok(Created { pid, window, console }),
             // Killed at its deadline, or without a console, runc may have started the process all the same: nobody
@@ -106,28 +112,30 @@ impl Container {
         }
     }
 
-    /// Waits for runc to end well; then for the console, if it was to send one.
-    async fn console(
+    /// Waits for runc to end, and well. What it had to say is in `printed`, or in the container's stderr, which was its
+    /// own.
+    async fn end_well(
         &self,
         child: Child,
         call: &Invocation,
         scratch: &Scratch,
-        expected: Option<(ConsoleSocket, Output)>,
-    ) -> Result<Option<Pty>, RuncError> {
-        let Some((socket, mut stderr)) = expected else {
-            // What it had to say is in the container's stderr, which was its own.
-            let exit = self.end(child, call).await?;
-            return verdict(call, exit, scratch, &[]).map(|()| None);
+        printed: Option<Output>,
+    ) -> Result<(), RuncError> {
+        let Some(mut stderr) = printed else {
+            return verdict(call, self.end(child, call).await?, scratch, &[]);
         };
         let exit = tokio::select! {
             exit = self.end(child, call) => exit?,
             never = stderr.collect() => match never {},
         };
-        verdict(call, exit, scratch, &stderr.finish())?;
+        verdict(call, exit, scratch, &stderr.finish())
+    }
+
+    async fn receive_console(&self, call: &Invocation, socket: ConsoleSocket) -> Result<Pty, RuncError> {
         let verb = call.verb;
         let unusable = |e: io::Error| RuncError::Result { verb, what: "console", reason: e.to_string() };
         tokio::select! {
-            console = socket.receive() => console.map(Some).map_err(unusable),
+            console = socket.receive() => console.map_err(unusable),
             () = self.life.is_over(verb) => Err(RuncError::Ended { verb }),
             () = self.runtime.stopping() => Err(RuncError::Stopping { verb }),
         }

@@ -12,6 +12,7 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{json, Map, Value};
 
@@ -172,7 +173,9 @@ fn read(path: &Path) -> Result<(Vec<u8>, Permissions), SpecError> {
 
 /// Puts a new file in the place of another: who reads it gets the old one or the new one, never half of it.
 fn replace(path: &Path, text: &[u8], permissions: Permissions) -> io::Result<()> {
-    let new = path.with_file_name(".config.json.new");
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    // A name of its own: whoever else is at this bundle does not get half of this file.
+    let new = path.with_file_name(format!(".config.json.new.{}", NEXT.fetch_add(1, Ordering::Relaxed)));
     // One that was left when the VM lost its power here.
     let _ = fs::remove_file(&new);
     let written = write_new(&new, text, permissions).and_then(|()| fs::rename(&new, path));

@@ -5,8 +5,9 @@ use std::io::ErrorKind;
 
 use ttrpc::{get_status, Code, Error, Status};
 
+use crate::blocking::BlockingError;
 use crate::events::CutOff;
-use crate::io::{AttachError, Broken, CutOff as OutputCutOff, InputError, OpenError, UriError};
+use crate::io::{Broken, CutOff as OutputCutOff, EnterError, InputError, OpenError, UriError};
 use crate::rootfs::RootfsError;
 use crate::runc::RuncError;
 use crate::task::{FileNameError, IdError, SpecError, TaskError};
@@ -19,6 +20,11 @@ pub fn refuse(code: Code, text: impl Display) -> Error {
 /// The answer to a request that makes no sense.
 pub fn invalid(text: impl Display) -> Error {
     refuse(Code::INVALID_ARGUMENT, text)
+}
+
+/// The answer to a client that did not say in time what was due.
+pub fn too_late(text: impl Display) -> Error {
+    refuse(Code::DEADLINE_EXCEEDED, text)
 }
 
 /// The answer to a request for what is not built.
@@ -36,26 +42,7 @@ pub fn output_cut_off(error: OutputCutOff) -> Status {
     get_status(Code::RESOURCE_EXHAUSTED, error)
 }
 
-/// The end of a stream that could not be entered.
-pub fn not_attached(error: AttachError) -> Status {
-    let code = match error {
-        AttachError::Taken(_) => Code::ALREADY_EXISTS,
-        AttachError::Full => Code::RESOURCE_EXHAUSTED,
-        AttachError::Io(_) => Code::INTERNAL,
-    };
-    get_status(code, error)
-}
-
-/// The end of a stream whose client broke its window.
-pub fn broken(error: Broken) -> Status {
-    let code = match error {
-        Broken::Overrun { .. } => Code::RESOURCE_EXHAUSTED,
-        Broken::NoUpdate(_) => Code::INVALID_ARGUMENT,
-    };
-    get_status(code, error)
-}
-
-/// How a stream ends for an error of a handler that is no stream.
+/// How a stream ends for what would be the answer of a call.
 pub fn status(error: Error) -> Status {
     match error {
         Error::RpcStatus(status) => status,
@@ -85,6 +72,27 @@ impl From<UriError> for Error {
     }
 }
 
+impl From<EnterError> for Error {
+    fn from(error: EnterError) -> Error {
+        let code = match error {
+            EnterError::Taken(_) => Code::ALREADY_EXISTS,
+            EnterError::Full => Code::RESOURCE_EXHAUSTED,
+            EnterError::Io(_) => Code::INTERNAL,
+        };
+        refuse(code, error)
+    }
+}
+
+impl From<Broken> for Error {
+    fn from(error: Broken) -> Error {
+        let code = match error {
+            Broken::Overrun { .. } => Code::RESOURCE_EXHAUSTED,
+            Broken::NoUpdate(_) => Code::INVALID_ARGUMENT,
+        };
+        refuse(code, error)
+    }
+}
+
 impl From<TaskError> for Error {
     fn from(error: TaskError) -> Error {
         refuse(code_of(&error), error)
@@ -108,8 +116,13 @@ fn code_of(error: &TaskError) -> Code {
         | TaskError::NotServed { .. }
         | TaskError::Stdin { source: InputError::Closed, .. }
         | TaskError::NoCriu
+        | TaskError::BundleInUse { .. }
         | TaskError::NoCgroup => Code::FAILED_PRECONDITION,
-        TaskError::Stdin { source: InputError::Full, .. } => Code::RESOURCE_EXHAUSTED,
+        TaskError::Stdin { source: InputError::Full, .. }
+        | TaskError::TooManyExecs(_)
+        | TaskError::TooManySpecs(_)
+        | TaskError::TooManyProcesses => Code::RESOURCE_EXHAUSTED,
+        TaskError::Blocking(error) | TaskError::Stdio(OpenError::Blocking(error)) => blocking_code(error),
         TaskError::Stopping => Code::UNAVAILABLE,
         TaskError::Deadline(_) => Code::DEADLINE_EXCEEDED,
         TaskError::Stdio(OpenError::NamedTwice(_)) => Code::INVALID_ARGUMENT,
@@ -120,13 +133,20 @@ fn code_of(error: &TaskError) -> Code {
             Code::NOT_FOUND
         }
         TaskError::Stdio(OpenError::File { .. }) => Code::UNKNOWN,
-        TaskError::Stdio(OpenError::Io(_) | OpenError::Interrupted)
+        TaskError::Stdio(OpenError::Io(_))
         | TaskError::Reaper(_)
         | TaskError::Signal { .. }
         | TaskError::Resize { .. }
         | TaskError::Bundle { .. }
-        | TaskError::Stats { .. }
-        | TaskError::Interrupted(_) => Code::INTERNAL,
+        | TaskError::Stats { .. } => Code::INTERNAL,
+    }
+}
+
+/// Nothing was begun, so the caller may try again.
+fn blocking_code(error: &BlockingError) -> Code {
+    match error {
+        BlockingError::Busy(_) => Code::UNAVAILABLE,
+        BlockingError::Interrupted(_) => Code::INTERNAL,
     }
 }
 

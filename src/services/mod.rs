@@ -14,13 +14,15 @@ use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
+use protobuf::well_known_types::any::Any;
+use protobuf::Message;
 use tokio::sync::watch;
 use ttrpc::r#async::{Service, TtrpcContext};
 use vminitd_api::{service, NAMESPACE_METADATA};
 
 use crate::events::Exchange;
 use crate::io::{Outlet, StreamIds, StreamTable};
-use crate::task::Tasks;
+use crate::task::{ContainerId, ProcessId, Tasks};
 use crate::wire::Router;
 
 /// The namespace of a caller that names none.
@@ -48,14 +50,14 @@ pub fn router(domain: &Domain) -> Router {
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
     let stdio = Arc::new(stdio::StdioService::new(domain.tasks.clone()));
     let output = |outlet| Arc::new(stdio::OutputStream::new(domain.tasks.clone(), outlet));
-    let streaming = Arc::new(streaming::Streaming::new(domain.streams.clone(), domain.stream_ids));
+    let streaming = Arc::new(streaming::Streaming::new(domain.streams.clone()));
     let task_service = || only(vminitd_api::containerd::shim_async::create_task(task.clone()));
     Router::new()
         .unary(service::TASK_V3, task_service(), &task::ABANDONABLE)
         .unary(service::TASK_V2, task_service(), &task::ABANDONABLE)
         .unary(service::SYSTEM, only(vminitd_api::system_ttrpc::create_system(system)), &["Info"])
         .unary(service::BUNDLE, only(vminitd_api::bundle_ttrpc::create_bundle(bundle)), &[])
-        .unary(service::STDIO, only(vminitd_api::stdio_ttrpc::create_std_io(stdio)), &["WriteStdin"])
+        .unary(service::STDIO, only(vminitd_api::stdio_ttrpc::create_std_io(stdio)), &stdio::ABANDONABLE)
         .stream(service::STDIO, "ReadStdout", output(Outlet::Stdout))
         .stream(service::STDIO, "ReadStderr", output(Outlet::Stderr))
         .stream(service::STREAMING, "Stream", streaming)
@@ -72,6 +74,23 @@ fn only(services: HashMap<String, Service>) -> Service {
 fn namespace(ctx: &TtrpcContext) -> String {
     let named = ctx.metadata.get(NAMESPACE_METADATA).and_then(|values| values.first());
     named.filter(|name| !name.is_empty()).cloned().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+}
+
+/// The container and the process that a request names.
+fn names(id: &str, exec_id: &str) -> ttrpc::Result<(ContainerId, ProcessId)> {
+    Ok((ContainerId::parse(id)?, ProcessId::parse(exec_id)?))
+}
+
+/// The name of the type of what is in an `Any`: the last segment of its type URL. Hosts write it bare, or behind
+/// `types.containerd.io/` or another prefix.
+fn type_name(any: &Any) -> &str {
+    any.type_url.rsplit('/').next().unwrap_or_default()
+}
+
+/// An `Any` with the bare name as type URL, as containerd writes it.
+fn any(name: &str, message: &impl Message) -> Any {
+    let value = message.write_to_bytes().expect("no message of ours has required fields");
+    Any { type_url: name.to_owned(), value, ..Default::default() }
 }
 
 /// A path of the guest, as a request names it. INVALID_ARGUMENT unless it is absolute and only goes down.

@@ -11,7 +11,7 @@ use vminitd_api::spinbox::SpinboxOpts;
 use vminitd_api::type_url;
 
 use super::error::invalid;
-use super::guest_path;
+use super::{guest_path, type_name};
 use crate::io::Owner;
 use crate::task::{CgroupsMode, CheckpointOptions, RuntimeOptions};
 
@@ -39,11 +39,10 @@ pub fn checkpoint(any: Option<&Any>) -> ttrpc::Result<CheckpointOptions> {
     }
 }
 
-/// The options that were sent, if any were, with the name of their type: the last segment of the type URL. Hosts write
-/// it bare, or behind `types.containerd.io/` or another prefix.
+/// The options that were sent, if any were, with the name of their type.
 fn given(any: Option<&Any>) -> Option<(&str, &Any)> {
     let any = any.filter(|any| !any.value.is_empty())?;
-    Some((any.type_url.rsplit('/').next().unwrap_or_default(), any))
+    Some((type_name(any), any))
 }
 
 fn defaults<T: Default>(unknown: Option<(&str, &Any)>) -> T {
@@ -112,12 +111,8 @@ fn path(field: &str, text: &str) -> ttrpc::Result<Option<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::any;
     use super::*;
-
-    fn any(type_url: &str, message: &impl Message) -> Any {
-        let value = message.write_to_bytes().unwrap();
-        Any { type_url: type_url.to_owned(), value, ..Default::default() }
-    }
 
     fn is_invalid<T>(answer: ttrpc::Result<T>) -> bool {
         matches!(answer, Err(ttrpc::Error::RpcStatus(status)) if status.code() == ttrpc::Code::INVALID_ARGUMENT)

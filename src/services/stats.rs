@@ -1,7 +1,7 @@
 //! What a container used, in the message that containerd reads it from.
 
 use protobuf::well_known_types::any::Any;
-use protobuf::{Message, MessageField};
+use protobuf::MessageField;
 use vminitd_api::containerd::cgroups_v2::metrics as wire;
 use vminitd_api::type_url;
 
@@ -11,8 +11,7 @@ use crate::cgroup::{
 
 /// What Task.Stats answers.
 pub fn any(stats: &Stats) -> Any {
-    let value = metrics(stats).write_to_bytes().expect("this message has no required fields");
-    Any { type_url: type_url::METRICS.to_owned(), value, ..Default::default() }
+    super::any(type_url::METRICS, &metrics(stats))
 }
 
 /// All sub-messages are present, since hosts read `cpu` and `memory` without asking. But there is no network, which no
@@ -168,7 +167,7 @@ fn pressure(pressure: &Pressure) -> wire::PSIData {
 #[cfg(test)]
 mod tests {
     use protobuf::text_format::print_to_string;
-    use protobuf::MessageFull;
+    use protobuf::{Message, MessageFull};
 
     use super::*;
 

@@ -10,10 +10,14 @@ use vminitd_api::stdio::{
 };
 use vminitd_api::stdio_ttrpc::StdIo;
 
-use super::error;
+use super::{error, names};
 use crate::io::{Outlet, Subscription};
-use crate::task::{ContainerId, ProcessId, Tasks};
+use crate::task::Tasks;
 use crate::wire::{Stream, StreamCall, StreamMethod};
+
+/// Methods that end with their client. A write is queued before its call waits, and a queued write is done: only the
+/// wait for the pipe is dropped.
+pub const ABANDONABLE: [&str; 1] = ["WriteStdin"];
 
 /// The calls with one answer.
 pub struct StdioService {
@@ -33,7 +37,7 @@ impl StdIo for StdioService {
         _ctx: &TtrpcContext,
         req: WriteStdinRequest,
     ) -> ttrpc::Result<WriteStdinResponse> {
-        let (id, who) = (ContainerId::parse(&req.container_id)?, ProcessId::parse(&req.exec_id)?);
+        let (id, who) = names(&req.container_id, &req.exec_id)?;
         let bytes_written = req.data.len() as u32;
         self.tasks.write_stdin(&id, &who, req.data).await?;
         Ok(WriteStdinResponse { bytes_written, ..Default::default() })
@@ -44,7 +48,7 @@ impl StdIo for StdioService {
         _ctx: &TtrpcContext,
         req: CloseStdinRequest,
     ) -> ttrpc::Result<CloseStdinResponse> {
-        let (id, who) = (ContainerId::parse(&req.container_id)?, ProcessId::parse(&req.exec_id)?);
+        let (id, who) = names(&req.container_id, &req.exec_id)?;
         self.tasks.close_stdin(&id, &who)?;
         Ok(CloseStdinResponse::new())
     }
@@ -63,7 +67,7 @@ impl OutputStream {
 
     fn subscribe(&self, request: &[u8]) -> ttrpc::Result<Subscription> {
         let req = ReadOutputRequest::parse_from_bytes(request).map_err(error::invalid)?;
-        let (id, who) = (ContainerId::parse(&req.container_id)?, ProcessId::parse(&req.exec_id)?);
+        let (id, who) = names(&req.container_id, &req.exec_id)?;
         Ok(self.tasks.subscribe(&id, &who, self.outlet)?)
     }
 }

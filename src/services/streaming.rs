@@ -7,56 +7,77 @@ use std::collections::VecDeque;
 use std::future::{self, Future};
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use protobuf::well_known_types::any::Any;
 use protobuf::well_known_types::empty::Empty;
 use protobuf::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::oneshot;
-use ttrpc::proto::Status;
+use tokio::time::timeout;
 use ttrpc::r#async::TtrpcContext;
-use ttrpc::{get_status, Code};
 use vminitd_api::streaming::StreamInit;
 use vminitd_api::transfer::{Data, WindowUpdate};
 use vminitd_api::type_url;
 
-use super::error;
+use super::error::{self, invalid, too_late};
+use super::{any, type_name};
 use crate::io::{Credit, HostEnd, StreamId, StreamIds, StreamTable, Window, MESSAGE_BYTES};
 use crate::wire::{Gone, Stream, StreamCall, StreamMethod};
 
+/// How often a stream that waits for its client is looked at for the end of its process.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a client may take to grant more once the process is gone: a call has no cancel on the wire, so one that gave
+/// up without closing its connection looks like this.
+const LAST_GRANT: Duration = Duration::from_secs(30);
+
 pub struct Streaming {
     table: StreamTable,
-    ids: StreamIds,
 }
 
 impl Streaming {
-    pub fn new(table: StreamTable, ids: StreamIds) -> Streaming {
-        Streaming { table, ids }
+    pub fn new(table: StreamTable) -> Streaming {
+        Streaming { table }
     }
 }
 
 impl StreamMethod for Streaming {
     fn call(&self, _ctx: TtrpcContext, _request: Vec<u8>, stream: Stream) -> StreamCall {
-        Box::pin(serve(self.table.clone(), self.ids, stream))
+        let table = self.table.clone();
+        Box::pin(async move { serve(table, stream).await.map_err(error::status) })
     }
 }
 
 /// Serves one stream, from its first message to its end.
-async fn serve(table: StreamTable, ids: StreamIds, mut stream: Stream) -> Result<(), Status> {
-    let first = stream.recv().await.ok_or_else(|| invalid("no StreamInit"))?;
-    let id = stream_id(&first, ids)?;
-    let (host, attached) = table.attach(id).map_err(error::not_attached)?;
-    if stream.send(any(type_url::EMPTY, &Empty::new())).await.is_err() {
-        return Ok(());
-    }
+async fn serve(table: StreamTable, mut stream: Stream) -> ttrpc::Result<()> {
+    let settings = table.settings();
+    let first = first_message(stream.recv(), settings.handshake).await?;
+    let id = stream_id(&first, settings.ids)?;
+    let (host, mut place) = table.attach(id)?;
+    let bridged = async {
+        match stream.send(frame(type_url::EMPTY, &Empty::new())).await {
+            Ok(()) => Bridge::new(stream, host).run().await,
+            Err(Gone) => Ok(()),
+        }
+    };
     tokio::select! {
-        ended = Bridge::new(stream, host).run() => ended,
-        () = attached.expired() => Err(get_status(Code::DEADLINE_EXCEEDED, "no request named the stream in time")),
+        ended = bridged => ended,
+        false = place.left_in_time() => Err(too_late("no request named the stream in time")),
     }
 }
 
-fn stream_id(first: &[u8], ids: StreamIds) -> Result<StreamId, Status> {
+/// A call that says nothing holds a place on its connection, so it has as long as a connection of the stream port.
+async fn first_message(
+    message: impl Future<Output = Option<Vec<u8>>>,
+    limit: Duration,
+) -> ttrpc::Result<Vec<u8>> {
+    let message = timeout(limit, message).await.map_err(|_| too_late("no StreamInit came in time"))?;
+    message.ok_or_else(|| invalid("no StreamInit"))
+}
+
+fn stream_id(first: &[u8], ids: StreamIds) -> ttrpc::Result<StreamId> {
     let (name, value) = parse(first)?;
     if name != type_url::STREAM_INIT {
         return Err(invalid(format_args!("{name:?} where StreamInit is due")));
@@ -119,8 +140,7 @@ impl Bridge {
 
     /// Moves bytes until the other end of the socket is closed and the client has been sent all that came from it, or
     /// the client has gone.
-    async fn run(mut self) -> Result<(), Status> {
-        let mut block = vec![0; MESSAGE_BYTES];
+    async fn run(mut self) -> ttrpc::Result<()> {
         let mut sending: Option<Sending> = None;
         loop {
             sending = sending.or_else(|| self.next_message().map(|message| self.send(message)));
@@ -132,11 +152,13 @@ impl Bridge {
                     Ok(()) => sending = None,
                     Err(Gone) => return Ok(()),
                 },
+                () = given_up(&self.source), if !self.outgoing.is_empty() => {
+                    return Err(too_late("what the process had written was not taken"));
+                }
                 // Read before there is credit: the end is to be noticed without any.
-                read = self.source.read(&mut block), if self.outgoing.is_empty() && sending.is_none() => match read {
-                    // An error is the other end closed with something unread in it.
-                    Ok(0) | Err(_) => return Ok(()),
-                    Ok(n) => self.outgoing.extend(&block[..n]),
+                read = read(&self.source), if self.outgoing.is_empty() && sending.is_none() => match read {
+                    Some(bytes) => self.outgoing = bytes.into(),
+                    None => return Ok(()),
                 },
             }
         }
@@ -148,7 +170,7 @@ impl Bridge {
         let grant = if grants { self.window.grant() } else { None };
         if let Some(grant) = grant {
             let update = WindowUpdate { update: grant as i32, ..Default::default() };
-            return Some(any(type_url::WINDOW_UPDATE, &update));
+            return Some(frame(type_url::WINDOW_UPDATE, &update));
         }
         let bytes = self.credit.message().min(self.outgoing.len());
         if bytes == 0 {
@@ -156,7 +178,7 @@ impl Bridge {
         }
         self.credit.spend(bytes);
         let data = Data { data: self.outgoing.drain(..bytes).collect(), ..Default::default() };
-        Some(any(type_url::DATA, &data))
+        Some(frame(type_url::DATA, &data))
     }
 
     fn send(&self, message: Vec<u8>) -> Sending {
@@ -165,7 +187,7 @@ impl Bridge {
     }
 
     /// Takes a message of the client; `None` is the end of its half.
-    fn receive(&mut self, message: Option<Vec<u8>>) -> Result<(), Status> {
+    fn receive(&mut self, message: Option<Vec<u8>>) -> ttrpc::Result<()> {
         let Some(message) = message else {
             self.client_open = false;
             self.close_sink_when_done();
@@ -174,7 +196,7 @@ impl Bridge {
         match parse(&message)? {
             (name, value) if name == type_url::DATA => {
                 let data = Data::parse_from_bytes(&value).map_err(invalid)?.data;
-                self.window.receive(data.len()).map_err(error::broken)?;
+                self.window.receive(data.len())?;
                 match self.sink {
                     Some(_) => self.incoming.extend(&data),
                     None => self.window.take(data.len()),
@@ -182,7 +204,7 @@ impl Bridge {
             }
             (name, value) if name == type_url::WINDOW_UPDATE => {
                 let update = WindowUpdate::parse_from_bytes(&value).map_err(invalid)?.update;
-                self.credit.add(update).map_err(error::broken)?;
+                self.credit.add(update)?;
             }
             (name, _) => return Err(invalid(format_args!("{name:?} on an open stream"))),
         }
@@ -208,6 +230,31 @@ impl Bridge {
     }
 }
 
+/// Waits until the process's side is closed and then as long as a client may take to grant more.
+async fn given_up(source: &OwnedReadHalf) {
+    // There is unread data, so the socket is always ready: whether it is closed has to be looked at.
+    let is_closed = || source.ready(Interest::READABLE);
+    while !is_closed().await.is_ok_and(|ready| ready.is_read_closed()) {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    tokio::time::sleep(LAST_GRANT).await;
+}
+
+/// Waits for some bytes; `None` at the end. Costs no memory while there are none. Cancel safe.
+async fn read(source: &OwnedReadHalf) -> Option<Vec<u8>> {
+    loop {
+        // An error is the other end closed with something unread in it.
+        source.readable().await.ok()?;
+        let mut block = vec![0; MESSAGE_BYTES];
+        match source.try_read(&mut block) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Ok(0) | Err(_) => return None,
+            Ok(n) => block.truncate(n),
+        }
+        return Some(block);
+    }
+}
+
 /// Hands over some of the bytes; for ever if there is nobody to hand them to. Cancel safe.
 async fn feed(sink: &mut Option<OwnedWriteHalf>, bytes: &VecDeque<u8>) -> io::Result<usize> {
     match sink {
@@ -224,23 +271,33 @@ async fn waited(sending: &mut Option<Sending>) -> Result<(), Gone> {
     }
 }
 
-fn invalid(text: impl ToString) -> Status {
-    get_status(Code::INVALID_ARGUMENT, text)
+/// The name and the value of a message of the client.
+fn parse(message: &[u8]) -> ttrpc::Result<(String, Vec<u8>)> {
+    let any = Any::parse_from_bytes(message).map_err(invalid)?;
+    Ok((type_name(&any).to_owned(), any.value))
 }
 
-/// The name and the value of an `Any`. Some hosts put a prefix before the name, which ends with a slash.
-fn parse(message: &[u8]) -> Result<(String, Vec<u8>), Status> {
-    let Any { type_url, value, .. } = Any::parse_from_bytes(message).map_err(invalid)?;
-    let name = type_url.rsplit('/').next().unwrap_or_default().to_owned();
-    Ok((name, value))
+/// A message for the client.
+fn frame(name: &str, message: &impl Message) -> Vec<u8> {
+    any(name, message).write_to_bytes().expect("this message has no required fields")
 }
 
-/// An encoded `Any` with the bare name as type URL, as containerd writes it.
-fn any(name: &str, message: &impl Message) -> Vec<u8> {
-    let any = Any { type_url: name.to_owned(), value: encode(message), ..Default::default() };
-    encode(&any)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn encode(message: &impl Message) -> Vec<u8> {
-    message.write_to_bytes().expect("these messages have no required fields")
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_says_nothing_ends_when_the_handshakes_time_is_over() {
+        let limit = Duration::from_secs(5);
+        let started = tokio::time::Instant::now();
+        let silence = first_message(future::pending(), limit).await;
+        assert_eq!(started.elapsed(), limit);
+        assert_eq!(silence.map_err(|error| error::status(error).code()), Err(ttrpc::Code::DEADLINE_EXCEEDED));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_ends_without_a_message_is_invalid() {
+        let ended = first_message(future::ready(None), Duration::MAX).await;
+        assert_eq!(ended.map_err(|error| error::status(error).code()), Err(ttrpc::Code::INVALID_ARGUMENT));
+    }
 }

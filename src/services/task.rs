@@ -1,10 +1,9 @@
 //! containerd's Task service, versions 2 and 3: the messages are the same.
 
 use async_trait::async_trait;
-use protobuf::well_known_types::any::Any;
 use protobuf::well_known_types::empty::Empty;
 use protobuf::well_known_types::timestamp::Timestamp;
-use protobuf::{EnumOrUnknown, Message, MessageField};
+use protobuf::{EnumOrUnknown, MessageField};
 use ttrpc::r#async::TtrpcContext;
 use vminitd_api::containerd::api::*;
 use vminitd_api::containerd::shim::oci::ProcessDetails;
@@ -13,7 +12,7 @@ use vminitd_api::containerd::types;
 use vminitd_api::type_url;
 
 use super::error::{invalid, unimplemented};
-use super::{guest_path, namespace, options, stats, Domain};
+use super::{any, guest_path, names, namespace, options, stats, Domain};
 use crate::events::{timestamp, StdioUris};
 use crate::io::{StdioSpec, StreamIds};
 use crate::sys::signal::Signal;
@@ -36,11 +35,6 @@ impl TaskService {
     pub fn new(domain: Domain) -> TaskService {
         TaskService { domain }
     }
-}
-
-/// The container and the process that a request names.
-fn names(id: &str, exec_id: &str) -> ttrpc::Result<(ContainerId, ProcessId)> {
-    Ok((ContainerId::parse(id)?, ProcessId::parse(exec_id)?))
 }
 
 fn stdio(uris: &StdioUris, ids: StreamIds) -> ttrpc::Result<StdioSpec> {
@@ -134,11 +128,7 @@ fn exit(reaped: Option<Reaped>) -> (u32, MessageField<Timestamp>) {
 }
 
 fn process_info((pid, exec_id): (u32, Option<String>)) -> ProcessInfo {
-    let details = |exec_id| {
-        let details = ProcessDetails { exec_id, ..Default::default() };
-        let value = details.write_to_bytes().expect("this message has no required fields");
-        Any { type_url: type_url::PROCESS_DETAILS.to_owned(), value, ..Default::default() }
-    };
+    let details = |exec_id| any(type_url::PROCESS_DETAILS, &ProcessDetails { exec_id, ..Default::default() });
     ProcessInfo { pid, info: exec_id.map(details).into(), ..Default::default() }
 }
 

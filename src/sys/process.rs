@@ -123,7 +123,8 @@ pub fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 ///
 /// # Errors
 /// `EPERM` above /proc/sys/fs/pipe-max-size (pipe(7)); the pipe then stays as it is.
-pub fn widen(pipe: &OwnedFd, bytes: i32) -> io::Result<()> {
+pub fn widen(pipe: &OwnedFd, bytes: usize) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
     nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(bytes))?;
     Ok(())
 }

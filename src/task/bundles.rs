@@ -7,9 +7,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::blocking;
 use super::error::TaskError;
 use super::ids::ContainerId;
+use crate::blocking::Disks;
 use crate::lock::Lock;
 use crate::rootfs;
 
@@ -19,6 +19,7 @@ pub struct Bundles(Arc<Shared>);
 
 struct Shared {
     dir: PathBuf,
+    disks: Disks,
     made: Lock<HashSet<PathBuf>>,
 }
 
@@ -40,8 +41,8 @@ impl FileName {
 
 impl Bundles {
     /// `dir` is created with the first bundle.
-    pub fn in_folder(dir: PathBuf) -> Bundles {
-        Bundles(Arc::new(Shared { dir, made: Lock::default() }))
+    pub fn in_folder(dir: PathBuf, disks: Disks) -> Bundles {
+        Bundles(Arc::new(Shared { dir, disks, made: Lock::default() }))
     }
 
     /// Makes a bundle with these files and an empty `rootfs` in it. A failure leaves nothing of it.
@@ -52,7 +53,7 @@ impl Bundles {
     ) -> Result<PathBuf, TaskError> {
         let path = self.0.dir.join(id.as_str());
         let (bundles, bundle) = (self.0.dir.clone(), path.clone());
-        match blocking("writing the bundle", move || write(&bundles, &bundle, &files)).await? {
+        match self.0.disks.run("writing the bundle", move || write(&bundles, &bundle, &files)).await? {
             Ok(()) => {
                 self.made().insert(path.clone());
                 Ok(path)
@@ -71,10 +72,11 @@ impl Bundles {
             return;
         }
         let path = bundle.to_owned();
-        let removed = blocking("removing the bundle", move || rootfs::remove_tree(&path)).await;
-        let removed = removed.and_then(|removed| {
-            removed.map_err(|source| TaskError::Bundle { what: "remove", path: bundle.to_owned(), source })
-        });
+        let work = move || {
+            rootfs::remove_tree(&path).map_err(|source| TaskError::Bundle { what: "remove", path, source })
+        };
+        let removed = self.0.disks.run("removing the bundle", work).await;
+        let removed = removed.map_err(TaskError::from).and_then(|removed| removed);
         if let Err(error) = removed {
             tracing::warn!(%error, "a bundle is left");
         }

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::error::TaskError;
 use super::gate::{Gate, Input};
 use super::ids::{ContainerId, ExecId, ProcessId};
+use super::registry::Place;
 use super::state::{Op, State, Status};
 use crate::cgroup::Cgroup;
 use crate::events::{Event, Exchange, Happening, StdioUris};
@@ -50,14 +51,16 @@ pub struct Entry {
     /// What was asked for last; the process may have no terminal yet, or none at all.
     pub window_size: Option<WindowSize>,
     pub outcome: watch::Sender<Outcome>,
-    /// What an exec needs to be started.
+    /// What an exec needs to be started, for as long as it can be.
     pub plan: Option<ExecPlan>,
+    /// That of an exec; an init's goes with its id.
+    pub _place: Option<Place>,
 }
 
 /// What an Exec left for the Start that follows it.
 pub struct ExecPlan {
     /// JSON of the OCI process.
-    pub process: Vec<u8>,
+    pub process: Box<[u8]>,
     pub stdio: Stdio,
     /// What its terminal is to begin with.
     pub window_size: Option<WindowSize>,
@@ -146,6 +149,7 @@ impl Container {
             window_size: None,
             outcome: watch::Sender::new(Outcome::Pending),
             plan: None,
+            _place: None,
         };
         let processes = Lock::new(Processes { init, execs: BTreeMap::new(), oom_kills: 0, killed: false });
         Container { fixed, exchange, processes }
@@ -269,6 +273,13 @@ impl Container {
         }
         let output = entry.relays.as_mut().map(Relays::exited);
         self.feed(&mut processes, who, Input::Reaped);
+        let never_started = match who {
+            ProcessId::Init => take_plans(&mut processes),
+            ProcessId::Exec(_) => Vec::new(),
+        };
+        drop(processes);
+        // Closes their streams.
+        drop(never_started);
         output
     }
 
@@ -328,6 +339,11 @@ impl Container {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// What the execs that were not started have kept for that: without an init none ever will be.
+fn take_plans(processes: &mut Processes) -> Vec<ExecPlan> {
+    processes.execs.values_mut().filter_map(|exec| exec.plan.take()).collect()
 }
 
 async fn told(mut outcome: watch::Receiver<Outcome>, who: ProcessId) -> Result<Reaped, TaskError> {

@@ -2,22 +2,23 @@
 //!
 //! A step that fails undoes those before it, and leaves the id and the bundle as they were.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::blocking;
 use super::container::{Container, Fixed};
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
 use super::registry::Tasks;
 use super::RuntimeOptions;
+use crate::blocking::Disks;
 use crate::cgroup::Cgroup;
 use crate::events::{Happening, StdioUris};
 use crate::io::{Owner, Relays, Served, Stdio, StdioSpec, Streams};
 use crate::reaper::{ExitOf, Process};
 use crate::rootfs::{self, Assembled, Mount};
 use crate::runc;
-use crate::runc::spec::{self, Facts};
+use crate::runc::spec::{self, Facts, SpecError};
 
 /// The guest's own resolver file, for containers whose spec is relaxed.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -55,7 +56,9 @@ impl Tasks {
         let (process, exit, stdio) = match self.create_init(&runc, &request, streams).await {
             Ok(created) => created,
             Err(error) => {
-                unwind(rootfs).await.unwrap_or_else(|error| tracing::warn!(%error, "cannot unwind a create"));
+                unwind(&self.parts().disks, rootfs)
+                    .await
+                    .unwrap_or_else(|error| tracing::warn!(%error, "cannot unwind a create"));
                 return Err(error);
             }
         };
@@ -81,17 +84,18 @@ impl Tasks {
         Ok(pid)
     }
 
-    /// Mounts, and reads what has to be known of the spec: both may wait for a disk, so not on this thread.
+    /// Reserves the bundle, reads what has to be known of the spec, and mounts: each may wait for a disk, so it is not
+    /// done on this thread.
     async fn prepare(&self, request: &CreateRequest) -> Result<(Assembled, Facts), TaskError> {
         let mounts = rootfs::await_devices(request.rootfs.clone(), self.parts().bounds.device_wait).await?;
         let (bundle, policy, terminal) = (request.bundle.clone(), self.parts().spec, request.uris.terminal);
-        // A mount may hang in the kernel: those that do must not take every thread there is for blocking work.
-        let _mounting = self.mounting().await;
-        blocking("mounting the rootfs", move || {
+        let (tasks, id) = (self.clone(), request.id.clone());
+        let work = move || {
+            tasks.reserve_bundle(&id, canonical(&bundle)?)?;
             let facts = spec::prepare(&bundle, policy, terminal, Path::new(RESOLV_CONF))?;
             Ok((rootfs::assemble(&mounts, &bundle)?, facts))
-        })
-        .await?
+        };
+        self.parts().disks.run("mounting the rootfs", work).await?
     }
 
     async fn create_init(
@@ -100,7 +104,7 @@ impl Tasks {
         request: &CreateRequest,
         streams: Streams,
     ) -> Result<(Process, ExitOf, (Relays, Served)), TaskError> {
-        let (ends, tasks) = (request.stdio.open().await?, &self.parts().relays);
+        let (ends, tasks) = (request.stdio.open(&self.parts().disks).await?, &self.parts().relays);
         let Stdio { ends, pending, served } = Stdio::open(ends, streams, request.owner, tasks)?;
         let mut relays = pending.start(tasks);
         let created = runc.create(&request.bundle, ends).await?;
@@ -115,6 +119,11 @@ impl Tasks {
             }
         }
     }
+}
+
+/// The one path of a bundle, however the request names it. Blocks.
+fn canonical(bundle: &Path) -> Result<PathBuf, SpecError> {
+    fs::canonicalize(bundle).map_err(|source| SpecError::Read { path: bundle.to_owned(), source })
 }
 
 /// The cgroup that the runtime made for a container, where cgroups are of version 2. Without it there are no stats and
@@ -144,6 +153,6 @@ fn created_event(request: &CreateRequest, pid: u32) -> Happening {
 }
 
 /// Unmounts what was assembled.
-pub(super) async fn unwind(rootfs: Assembled) -> Result<(), TaskError> {
-    Ok(blocking("unmounting the rootfs", move || rootfs.unwind()).await??)
+pub(super) async fn unwind(disks: &Disks, rootfs: Assembled) -> Result<(), TaskError> {
+    Ok(disks.run("unmounting the rootfs", move || rootfs.unwind()).await??)
 }

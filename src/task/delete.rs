@@ -84,7 +84,7 @@ impl Tasks {
     /// Removes what Create made, in reverse. Can be done again after a failure.
     async fn dismantle(&self, container: &Container) -> Result<(), TaskError> {
         container.runc.delete().await?;
-        unwind(container.rootfs.clone()).await?;
+        unwind(&self.parts().disks, container.rootfs.clone()).await?;
         self.parts().bundles.remove(&container.bundle).await;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::blocking::BlockingError;
 use crate::io::{InputError, OpenError, StreamId};
 use crate::reaper::ReaperGone;
 use crate::rootfs::RootfsError;
@@ -9,6 +10,7 @@ use crate::runc::spec::SpecError;
 use crate::runc::RuncError;
 use crate::sys::signal::Signal;
 
+use super::exec::{EXECS_MAX, SPECS_MAX};
 use super::ids::{ContainerId, ExecId, ProcessId};
 
 /// Why something cannot be done to a task.
@@ -72,7 +74,17 @@ pub enum TaskError {
     Resize { process: ProcessId, source: std::io::Error },
     #[error("{what} bundle {}: {source}", path.display())]
     Bundle { what: &'static str, path: PathBuf, source: std::io::Error },
-    /// A blocking step was given up because the runtime is going down, or it panicked.
-    #[error("{0} was interrupted")]
-    Interrupted(&'static str),
+    #[error("bundle {} is that of container {container}", path.display())]
+    BundleInUse { path: PathBuf, container: ContainerId },
+    #[error("container {0} has {EXECS_MAX} execs, which is the most there may be")]
+    TooManyExecs(ContainerId),
+    #[error(
+        "execs of container {0} that wait for their start have {SPECS_MAX} bytes of specs, which is the most"
+    )]
+    TooManySpecs(ContainerId),
+    /// Each costs descriptors, of which some are left for ending the others.
+    #[error("there are as many processes as the guest has descriptors for")]
+    TooManyProcesses,
+    #[error(transparent)]
+    Blocking(#[from] BlockingError),
 }

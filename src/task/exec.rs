@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::container::{Container, Entry, ExecPlan, Outcome};
+use super::container::{Container, Entry, ExecPlan, Outcome, Processes};
 use super::error::TaskError;
 use super::gate::{Gate, Input};
 use super::ids::{ContainerId, ExecId, ProcessId};
@@ -15,6 +15,14 @@ use crate::io::{Ends, Relays, Stdio, StdioSpec, StreamId};
 use crate::reaper::{ExitOf, Process};
 use crate::runc::spec;
 use crate::sys::signal::Signal;
+
+/// Execs of one container that there may be at once, started or not: far more than anybody runs in one, and few
+/// enough that a host that forgets to delete them runs into this before the guest runs out of memory.
+pub const EXECS_MAX: usize = 1_024;
+
+/// Bytes of specs that the execs of one container may keep until they are started: two of the longest that fit a
+/// request, or a thousand of the usual length, some KiB.
+pub const SPECS_MAX: usize = 8 << 20;
 
 /// What an Exec asks for.
 pub struct ExecRequest {
@@ -41,7 +49,9 @@ impl Tasks {
     async fn open_and_add(&self, request: ExecRequest, streams: &[StreamId]) -> Result<(), TaskError> {
         self.refuse_when_stopping()?;
         let container = self.get(&request.container)?;
-        let ends = request.stdio.open().await?;
+        // First: what is refused leaves no file behind.
+        refuse_exec(&container, &container.processes(), &request)?;
+        let ends = request.stdio.open(&self.parts().disks).await?;
         self.add_exec(&container, request, streams, ends)
     }
 
@@ -55,10 +65,8 @@ impl Tasks {
         // Opening may have taken its time.
         self.refuse_when_stopping()?;
         let mut processes = container.processes();
-        if processes.execs.contains_key(&request.exec) {
-            return Err(TaskError::ExecExists(request.exec));
-        }
-        refuse_execs(container, processes.init.state)?;
+        refuse_exec(container, &processes, &request)?;
+        let place = self.place()?;
         let streams = self.parts().streams.claim(streams).map_err(TaskError::NoStream)?;
         let stdio = Stdio::open(ends, streams, container.owner, &self.parts().relays)?;
         let entry = Entry {
@@ -71,7 +79,8 @@ impl Tasks {
             served: stdio.served.clone(),
             window_size: None,
             outcome: watch::Sender::new(Outcome::Pending),
-            plan: Some(ExecPlan { process: request.process, stdio, window_size: None }),
+            plan: Some(ExecPlan { process: request.process.into(), stdio, window_size: None }),
+            _place: Some(place),
         };
         container.publish(Happening::ExecAdded { exec_id: request.exec.to_string() });
         processes.execs.insert(request.exec, entry);
@@ -102,7 +111,7 @@ impl Tasks {
         container: &Container,
         plan: ExecPlan,
     ) -> Result<(Process, ExitOf, Relays), TaskError> {
-        let process = spec::with_window_size(plan.process, plan.window_size)?;
+        let process = spec::with_window_size(plan.process.into(), plan.window_size)?;
         let Stdio { ends, pending, .. } = plan.stdio;
         let mut relays = pending.start(&self.parts().relays);
         let created = container.runc.exec(&process, ends).await?;
@@ -120,6 +129,32 @@ fn refuse_execs(container: &Container, init: State) -> Result<(), TaskError> {
             Err(TaskError::WrongState { op: "exec in", process: ProcessId::Init, state: init.name() })
         }
         _ => Err(TaskError::InitGone(container.id.clone())),
+    }
+}
+
+/// Refuses an exec that cannot be added, whatever its stdio.
+fn refuse_exec(container: &Container, processes: &Processes, request: &ExecRequest) -> Result<(), TaskError> {
+    if processes.execs.contains_key(&request.exec) {
+        return Err(TaskError::ExecExists(request.exec.clone()));
+    }
+    refuse_execs(container, processes.init.state)?;
+    refuse_too_many(container, processes, request)
+}
+
+/// Refuses an exec of which the container would have too many, or too much.
+fn refuse_too_many(
+    container: &Container,
+    processes: &Processes,
+    request: &ExecRequest,
+) -> Result<(), TaskError> {
+    if processes.execs.len() >= EXECS_MAX {
+        return Err(TaskError::TooManyExecs(container.id.clone()));
+    }
+    let plans = processes.execs.values().filter_map(|exec| exec.plan.as_ref());
+    let waiting: usize = plans.map(|plan| plan.process.len()).sum();
+    match waiting + request.process.len() > SPECS_MAX {
+        true => Err(TaskError::TooManySpecs(container.id.clone())),
+        false => Ok(()),
     }
 }
 

@@ -1,6 +1,5 @@
 //! Signals: to one process, or to all of a container.
 
-use super::blocking;
 use super::container::Container;
 use super::error::TaskError;
 use super::freeze::thaw_killed;
@@ -51,9 +50,10 @@ async fn signal_all(tasks: &Tasks, container: &Container, signal: Signal) -> Res
         signal_known(container, signal);
         return Ok(());
     }
-    if let (Signal::KILL, Some(cgroup)) = (signal, container.cgroup.clone()) {
-        // Unlike a walk over pids, no process can fork its way out of this.
-        match blocking("killing a cgroup", move || cgroup.kill()).await? {
+    if let (Signal::KILL, Some(cgroup)) = (signal, &container.cgroup) {
+        // Unlike a walk over pids, no process can fork its way out of this. It is done in place: writing to this file
+        // sends signals and nothing else, which no disk can hold up.
+        match cgroup.kill() {
             Ok(()) => return Ok(()),
             Err(error) => tracing::debug!(container = %container.id, %error, "cannot kill by cgroup.kill"),
         }

@@ -41,11 +41,3 @@ pub use freeze::CheckpointRequest;
 pub use ids::{ContainerId, ExecId, IdError, ProcessId};
 pub use registry::{Bounds, Parts, Tasks};
 pub use state::Status;
-
-/// Does what may block on a thread for it.
-async fn blocking<T: Send + 'static>(
-    what: &'static str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, TaskError> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| TaskError::Interrupted(what))
-}

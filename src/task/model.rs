@@ -19,6 +19,7 @@ use super::ids::{ContainerId, ExecId, ProcessId};
 use super::registry::{Bounds, Parts, Tasks};
 use super::state::Op;
 use super::{exec, oom, start, Bundles, ExecRequest, RuntimeOptions};
+use crate::blocking::Disks;
 use crate::events::{Exchange, Happening, StdioUris, Subscription};
 use crate::io::{
     Owner, RelaySettings, RelayTasks, StdioSpec, StreamClose, StreamIds, StreamSettings, StreamTable,
@@ -31,7 +32,7 @@ use crate::sys::rlimit::Limit;
 
 const RUNS: u64 = 5_000;
 /// Execs of one container: enough for some to be starting, running and dying at the same time.
-const EXECS: u32 = 4;
+pub(super) const EXECS: u32 = 4;
 const INIT_PID: u32 = 100;
 
 /// Something that may happen now.
@@ -309,7 +310,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 
 /// The relays of a process without any.
 fn no_plan(tasks: &Tasks) -> (crate::io::Relays, crate::io::Served) {
-    let ends = at_once(null().open()).expect("/dev/null");
+    let ends = at_once(null().open(&tasks.parts().disks)).expect("/dev/null");
     let streams = tasks.parts().streams.claim(&[]).expect("none is named");
     let relays = &tasks.parts().relays;
     let stdio = crate::io::Stdio::open(ends, streams, Owner::default(), relays).expect("/dev/null");
@@ -317,7 +318,7 @@ fn no_plan(tasks: &Tasks) -> (crate::io::Relays, crate::io::Served) {
 }
 
 /// The parts of a daemon that starts nothing and waits for nothing.
-fn parts(exchange: Exchange) -> Parts {
+pub(super) fn parts(exchange: Exchange) -> Parts {
     let never = Duration::ZERO;
     let settings = Settings {
         binary: "/nowhere".into(),
@@ -327,6 +328,7 @@ fn parts(exchange: Exchange) -> Parts {
         file_limit: Limit { soft: 0, hard: 0 },
         deadlines: Deadlines { create: never, change: never, query: never, checkpoint: never },
     };
+    let disks = Disks::new();
     Parts {
         runtime: Runtime::new(Reaper::without_thread(), settings),
         exchange,
@@ -336,8 +338,15 @@ fn parts(exchange: Exchange) -> Parts {
             unclaimed: never,
         }),
         relays: RelayTasks::new(RelaySettings { close: StreamClose::Delete, stdin_idle: never }),
-        bundles: Bundles::in_folder("/nowhere".into()),
-        bounds: Bounds { io_drain: never, delete_drain: never, delete_margin: never, device_wait: never },
+        bundles: Bundles::in_folder("/nowhere".into(), disks.clone()),
+        disks,
+        bounds: Bounds {
+            io_drain: never,
+            delete_drain: never,
+            delete_margin: never,
+            device_wait: never,
+            processes: 1 + EXECS as usize,
+        },
         spec: Policy::AsIs,
         publish_delete: true,
     }

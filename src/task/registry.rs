@@ -11,6 +11,7 @@ use super::container::{Container, Snapshot};
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
 use super::{oom, settle};
+use crate::blocking::Disks;
 use crate::events::Exchange;
 use crate::io::{RelayTasks, StreamTable};
 use crate::reaper::{ExitOf, Reaped};
@@ -18,10 +19,7 @@ use crate::runc::spec::Policy;
 use crate::runc::Runtime;
 use crate::tracked::Tracked;
 
-use tokio::sync::{watch, Semaphore, SemaphorePermit};
-
-/// Mounts under way at once: fewer than there are threads for blocking work, of which unmounting needs some too.
-const MOUNTING_MAX: usize = 4;
+use tokio::sync::{watch, OwnedSemaphorePermit, Semaphore};
 
 /// How long things may take here.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +32,12 @@ pub struct Bounds {
     pub delete_margin: Duration,
     /// How long a Create waits for a block device it names.
     pub device_wait: Duration,
+    /// Processes there may be at once, inits and execs, of all containers together.
+    pub processes: usize,
 }
+
+/// The place of one process among those there may be. Dropping it makes room for another.
+pub type Place = OwnedSemaphorePermit;
 
 /// What the tasks are made of; cheap to clone.
 #[derive(Clone)]
@@ -44,6 +47,7 @@ pub struct Parts {
     pub streams: StreamTable,
     pub relays: RelayTasks,
     pub bundles: Bundles,
+    pub disks: Disks,
     pub bounds: Bounds,
     /// What is done to a container's spec before runc reads it.
     pub spec: Policy,
@@ -60,7 +64,7 @@ struct Shared {
     slots: Lock<Slots>,
     /// How many Creates are under way.
     creating: watch::Sender<usize>,
-    mounting: Semaphore,
+    places: Arc<Semaphore>,
     followers: Tracked,
 }
 
@@ -70,10 +74,14 @@ struct Slots {
     closed: bool,
 }
 
-enum Slot {
-    /// Its Create is under way: no other call sees it.
-    Reserved,
-    Ready(Arc<Container>),
+/// What goes with an id: nobody else has it until the id is free again.
+struct Slot {
+    /// Canonical; `None` until its Create has found it.
+    bundle: Option<PathBuf>,
+    /// `None` while its Create is under way: no other call sees it.
+    container: Option<Arc<Container>>,
+    /// That of the init.
+    _place: Place,
 }
 
 /// An id that a Create has taken; given back unless it was filled.
@@ -85,17 +93,17 @@ pub struct Reservation {
 impl Tasks {
     pub fn new(parts: Parts) -> Tasks {
         let (slots, creating) = (Lock::default(), watch::Sender::new(0));
-        let mounting = Semaphore::new(MOUNTING_MAX);
-        Tasks(Arc::new(Shared { parts, slots, creating, mounting, followers: Tracked::default() }))
+        let places = Arc::new(Semaphore::new(parts.bounds.processes));
+        Tasks(Arc::new(Shared { parts, slots, creating, places, followers: Tracked::default() }))
     }
 
     pub(super) fn parts(&self) -> &Parts {
         &self.0.parts
     }
 
-    /// Waits for a turn to mount.
-    pub(super) async fn mounting(&self) -> SemaphorePermit<'_> {
-        self.0.mounting.acquire().await.expect("this semaphore is never closed")
+    /// Takes a place for one more process.
+    pub(super) fn place(&self) -> Result<Place, TaskError> {
+        self.0.places.clone().try_acquire_owned().map_err(|_| TaskError::TooManyProcesses)
     }
 
     pub fn bundles(&self) -> &Bundles {
@@ -116,10 +124,8 @@ impl Tasks {
 
     /// The container of this id, once its Create is done.
     pub fn get(&self, id: &ContainerId) -> Result<Arc<Container>, TaskError> {
-        match self.slots().by_id.get(id) {
-            Some(Slot::Ready(container)) => Ok(container.clone()),
-            Some(Slot::Reserved) | None => Err(TaskError::NoContainer(id.clone())),
-        }
+        let ready = self.slots().by_id.get(id).and_then(|slot| slot.container.clone());
+        ready.ok_or_else(|| TaskError::NoContainer(id.clone()))
     }
 
     /// Takes an id for a Create.
@@ -131,9 +137,24 @@ impl Tasks {
         if slots.by_id.contains_key(id) {
             return Err(TaskError::ContainerExists(id.clone()));
         }
-        slots.by_id.insert(id.clone(), Slot::Reserved);
+        let slot = Slot { bundle: None, container: None, _place: self.place()? };
+        slots.by_id.insert(id.clone(), slot);
         self.0.creating.send_modify(|creating| *creating += 1);
         Ok(Reservation { tasks: self.clone(), id: id.clone() })
+    }
+
+    /// Takes a bundle, by its canonical path, for a Create that has its id: to delete one of two containers in a bundle
+    /// would take the root file system from under the other. Does not block.
+    pub(super) fn reserve_bundle(&self, id: &ContainerId, bundle: PathBuf) -> Result<(), TaskError> {
+        let mut slots = self.slots();
+        let user = slots.by_id.iter().find(|(_, slot)| slot.bundle.as_ref() == Some(&bundle));
+        if let Some((user, _)) = user {
+            return Err(TaskError::BundleInUse { path: bundle, container: user.clone() });
+        }
+        // A Create that the stop gave up on has lost its id.
+        let slot = slots.by_id.get_mut(id).ok_or(TaskError::Stopping)?;
+        slot.bundle = Some(bundle);
+        Ok(())
     }
 
     pub(super) fn remove(&self, id: &ContainerId) {
@@ -185,12 +206,7 @@ impl Tasks {
 
     /// The containers that there are.
     pub(super) fn all(&self) -> Vec<Arc<Container>> {
-        let slots = self.slots();
-        let ready = |slot: &Slot| match slot {
-            Slot::Ready(container) => Some(container.clone()),
-            Slot::Reserved => None,
-        };
-        slots.by_id.values().filter_map(ready).collect()
+        self.slots().by_id.values().filter_map(|slot| slot.container.clone()).collect()
     }
 
     pub fn state(&self, id: &ContainerId, who: &ProcessId) -> Result<(PathBuf, Snapshot), TaskError> {
@@ -218,16 +234,56 @@ impl Tasks {
 impl Reservation {
     /// The container is there.
     pub fn fill(self, container: Arc<Container>) {
-        self.tasks.slots().by_id.insert(self.id.clone(), Slot::Ready(container));
+        if let Some(slot) = self.tasks.slots().by_id.get_mut(&self.id) {
+            slot.container = Some(container);
+        }
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut slots = self.tasks.slots();
-        if matches!(slots.by_id.get(&self.id), Some(Slot::Reserved)) {
+        if slots.by_id.get(&self.id).is_some_and(|slot| slot.container.is_none()) {
             slots.by_id.remove(&self.id);
         }
         self.tasks.0.creating.send_modify(|creating| *creating -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{parts, EXECS};
+    use super::*;
+
+    fn id(n: u32) -> ContainerId {
+        ContainerId::parse(&format!("c{n}")).expect("an id")
+    }
+
+    #[test]
+    fn there_are_no_more_processes_than_there_are_places() {
+        let tasks = Tasks::new(parts(Exchange::new(1)));
+        let execs: Vec<Place> = (0..EXECS).map(|_| tasks.place().expect("a place")).collect();
+        let init = tasks.reserve(&id(0)).expect("the last place");
+        assert!(matches!(tasks.place(), Err(TaskError::TooManyProcesses)));
+        assert!(matches!(tasks.reserve(&id(1)), Err(TaskError::TooManyProcesses)));
+        drop(init);
+        let init = tasks.reserve(&id(1)).expect("the place of one that failed");
+        drop(execs);
+        drop(tasks.place().expect("a place"));
+        assert!(matches!(tasks.reserve(&id(1)), Err(TaskError::ContainerExists(_))));
+        drop(init);
+    }
+
+    #[test]
+    fn a_bundle_is_free_again_when_its_id_is() {
+        let tasks = Tasks::new(parts(Exchange::new(1)));
+        let (first, _second) = (tasks.reserve(&id(0)).expect("free"), tasks.reserve(&id(1)).expect("free"));
+        tasks.reserve_bundle(&id(0), "/b".into()).expect("free");
+        let taken = tasks.reserve_bundle(&id(1), "/b".into());
+        assert!(matches!(taken, Err(TaskError::BundleInUse { container, .. }) if container == id(0)));
+        drop(first);
+        tasks.reserve_bundle(&id(1), "/b".into()).expect("free again");
+        let lost = tasks.reserve_bundle(&id(0), "/c".into());
+        assert!(matches!(lost, Err(TaskError::Stopping)));
     }
 }

@@ -4,7 +4,6 @@ use super::container::Entry;
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
 use super::registry::Tasks;
-use super::state::State;
 use crate::sys::pty::WindowSize;
 
 impl Tasks {
@@ -17,8 +16,7 @@ impl Tasks {
 
 impl Entry {
     fn resize(&mut self, who: &ProcessId, size: WindowSize) -> Result<(), TaskError> {
-        let ended = matches!(self.state, State::StoppedStarting(_) | State::Stopped(_) | State::Deleting(_));
-        if ended && *who != ProcessId::Init {
+        if *who != ProcessId::Init && !self.state.takes_size() {
             return Err(TaskError::WrongState {
                 op: "resize",
                 process: who.clone(),

@@ -2,13 +2,13 @@
 
 use std::io;
 
-use super::blocking;
 use super::container::Entry;
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
 use super::registry::Tasks;
 use super::state::State;
 use super::{Resources, Stats};
+use crate::blocking;
 
 impl Tasks {
     /// Gives the container other limits.
@@ -27,7 +27,8 @@ impl Tasks {
     pub async fn stats(&self, id: &ContainerId) -> Result<Stats, TaskError> {
         let container = self.get(id)?;
         let cgroup = container.cgroup.clone().ok_or(TaskError::NoCgroup)?;
-        let read = blocking("reading a cgroup", move || cgroup.stats()).await?;
+        // Each file takes its time, if many are asked for; but none is on a disk.
+        let read = blocking::run("reading a cgroup", move || cgroup.stats()).await?;
         read.map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => TaskError::CgroupGone(id.clone()),
             _ => TaskError::Stats { container: id.clone(), source },

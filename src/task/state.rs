@@ -138,6 +138,11 @@ impl State {
         matches!(self, State::Created | State::Starting | State::Running)
     }
 
+    /// Whether an exec in this state may get another size for its terminal, now or when it is started.
+    pub fn takes_size(self) -> bool {
+        !matches!(self, State::StoppedStarting(_) | State::Stopped(_) | State::Deleting(_))
+    }
+
     /// Whether there are processes to be written to a disk.
     pub fn is_checkpointable(self) -> bool {
         matches!(self, State::Running | State::Paused)
@@ -261,6 +266,28 @@ mod tests {
         }
         for late in [PauseDone, PauseFailed, ResumeDone, ResumeFailed] {
             check(Stopped(DEAD), late, None);
+        }
+    }
+
+    #[test]
+    fn what_each_state_allows_besides() {
+        // Execs, limits, a checkpoint, a size of the terminal.
+        let table = [
+            (Created, [true, true, false, true]),
+            (Starting, [true, true, false, true]),
+            (NotStarted, [false, false, false, true]),
+            (Running, [true, true, true, true]),
+            (Pausing, [false, true, false, true]),
+            (Paused, [false, true, true, true]),
+            (Resuming, [false, true, false, true]),
+            (StoppedStarting(DEAD), [false; 4]),
+            (Stopped(DEAD), [false; 4]),
+            (UNTOUCHED, [false; 4]),
+        ];
+        for (state, expected) in table {
+            let allowed =
+                [state.takes_execs(), state.takes_limits(), state.is_checkpointable(), state.takes_size()];
+            assert_eq!(allowed, expected, "{state:?}");
         }
     }
 

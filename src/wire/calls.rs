@@ -18,16 +18,22 @@ use super::outbox::Outbox;
 
 /// Calls that do something, at a time and connection. A host has a handful; the bound is against a runaway one.
 const MAX_WORKING: usize = 64;
-/// Calls that wait for something, at a time and connection: one Wait for each process of a busy VM, and streams.
+/// Calls that wait for something, at a time and connection: one Wait for each process of a busy VM.
 const MAX_PARKED: usize = 1024;
+/// Streaming calls, at a time and connection: three for each process of one that has its stdio there.
+const MAX_STREAMS: usize = 1024;
 
 /// How a call may end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// It changes something: once begun it is finished, whatever happens to its client or its deadline.
+    /// It changes something on its way: once begun it is finished, whatever happens to its client or its deadline.
     Working,
-    /// It only looks or waits: it is dropped when its client goes or its deadline passes.
+    /// It looks or waits, and what it changes is done before it waits: it is dropped when its client goes or its
+    /// deadline passes.
     Parked,
+    /// The same for a streaming call. It is counted apart: a client may leave streams lying about, and must be able to
+    /// wait and look all the same.
+    Streaming,
 }
 
 /// What a finished call leaves to be sent.
@@ -64,6 +70,7 @@ impl Calls {
         let bound = match lane {
             Lane::Working => MAX_WORKING,
             Lane::Parked => MAX_PARKED,
+            Lane::Streaming => MAX_STREAMS,
         };
         self.live.values().filter(|call| call.lane == lane).count() < bound
     }
@@ -106,7 +113,7 @@ impl Calls {
 
     /// Stops all calls that only wait: their client has gone.
     pub fn abandon_parked(&self) {
-        self.live.values().filter(|call| call.lane == Lane::Parked).for_each(|call| call.abort.abort());
+        self.live.values().filter(|call| call.lane != Lane::Working).for_each(|call| call.abort.abort());
     }
 
     /// Waits until every call has ended.

@@ -147,7 +147,7 @@ impl Connection {
     async fn open(&mut self, opening: Opening) {
         let Opening { stream_id, method, request, first, client_open } = opening;
         let reply = Reply::new(stream_id, self.outbox.clone());
-        if let Err(status) = self.admit(Lane::Parked).await {
+        if let Err(status) = self.admit(Lane::Streaming).await {
             self.session.ended(stream_id);
             return reply.refuse(status);
         }
@@ -156,7 +156,7 @@ impl Connection {
         let deadline = deadline(&request);
         let ctx = context(stream_id, &request);
         // The method is called inside the task, so that a panic of it is caught like one of its future.
-        self.calls.begin(Lane::Parked, deadline, reply, async move {
+        self.calls.begin(Lane::Streaming, deadline, reply, async move {
             match method.call(ctx, request.payload, stream).await {
                 Ok(()) => Outcome::Closed,
                 Err(status) => Outcome::Response(failed(status)),

@@ -43,7 +43,7 @@ pub enum Method {
 pub struct Unary {
     /// The generated code that decodes, calls and encodes.
     pub handler: Arc<dyn MethodHandler + Send + Sync>,
-    /// Whether a call may be dropped half-way because it changes nothing.
+    /// Whether a call may be dropped half-way, because what it changes is done before it waits.
     pub abandonable: bool,
 }
 
@@ -64,7 +64,8 @@ impl Router {
 
     /// Adds the unary methods of a generated service under the name `service`.
     ///
-    /// Those named in `abandonable` change nothing: they are dropped when their client goes or their deadline passes.
+    /// What those named in `abandonable` change, if anything, is done before they wait: they are dropped when their
+    /// client goes or their deadline passes.
     /// Every other call, once begun, is finished whatever happens. Streaming methods of the generated service are
     /// not taken: add them with [`Router::stream`].
     pub fn unary(mut self, service: &'static str, methods: Service, abandonable: &[&str]) -> Self {

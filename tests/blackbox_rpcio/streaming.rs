@@ -9,9 +9,11 @@ use vminit_shim::api::ttrpc::r#async::ClientStream;
 use vminit_shim::api::ttrpc::{self, Code};
 use vminit_shim::api::type_url;
 use vminit_shim::client::{Guest, INIT};
-use vminitd_test_support::Daemon;
+use vminitd_test_support::calls::{reap, rpc_code};
+use vminitd_test_support::chance::noise;
+use vminitd_test_support::{Daemon, MIB};
 
-use crate::rig::{answers, assert_same, create, file, finish, pattern, refusal, running, soon, text, MIB};
+use crate::rig::{answers, assert_same, create, file, running, soon, text};
 
 const WINDOW: usize = 64 * 1024;
 const MESSAGE: usize = 32 * 1024;
@@ -36,11 +38,11 @@ fn init(id: &str) -> Any {
 
 impl HostStream {
     /// Sends a first message and gives the answer.
-    async fn begin(guest: &Guest, first: &Any) -> Result<HostStream, ttrpc::Error> {
+    async fn begin(guest: &Guest, first: &Any) -> Result<HostStream, Code> {
         let opened = StreamingClient::new(guest.client.raw()).stream(ttrpc::context::with_timeout(0)).await;
         let mut stream = opened.expect("the call is sent");
         stream.send(first).await.expect("it is sent");
-        let answer = soon(stream.recv()).await?;
+        let answer = soon(stream.recv()).await.map_err(rpc_code)?;
         assert_eq!(answer.type_url, type_url::EMPTY);
         Ok(HostStream { stream, granted: 0, credit: 0, received: Vec::new() })
     }
@@ -61,11 +63,11 @@ impl HostStream {
     }
 
     /// Takes one message; false at the end.
-    async fn receive(&mut self) -> Result<bool, ttrpc::Error> {
+    async fn receive(&mut self) -> Result<bool, Code> {
         let message = match soon(self.stream.recv()).await {
             Ok(message) => message,
             Err(ttrpc::Error::Eof | ttrpc::Error::RemoteClosed) => return Ok(false),
-            Err(error) => return Err(error),
+            Err(error) => return Err(rpc_code(error)),
         };
         if message.type_url == type_url::WINDOW_UPDATE {
             let update = WindowUpdate::parse_from_bytes(&message.value).expect("it decodes").update;
@@ -93,8 +95,8 @@ impl HostStream {
         }
     }
 
-    /// Sends all of it, then closes the half.
-    async fn write(mut self, bytes: &[u8]) {
+    /// Sends all of it, as it is granted.
+    async fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             while self.credit == 0 {
@@ -105,6 +107,11 @@ impl HostStream {
             self.credit -= now.len();
             rest = later;
         }
+    }
+
+    /// Sends all of it, then closes the half; the call ends well.
+    async fn write(mut self, bytes: &[u8]) {
+        self.push(bytes).await;
         self.stream.close_send().await.expect("it is closed");
         while self.receive().await.expect("a good end") {}
     }
@@ -115,11 +122,11 @@ async fn all_of_a_stdout_arrives_with_wait_and_delete_at_once() {
     let daemon = Daemon::with_fake_runc().await;
     let before = daemon.open_descriptors();
     let guest = daemon.guest().await;
-    let expected = pattern(16 * MIB);
+    let expected = noise(16 * MIB);
     let path = file(&daemon, &expected);
     let stream = HostStream::open(&guest, "7").await;
     running(&guest, "a", &["/bin/cat", text(&path)], ["", "stream://7", ""]).await;
-    let (status, got) = tokio::join!(finish(&guest, "a", INIT), stream.read_to_end(WINDOW));
+    let (status, got) = tokio::join!(reap(&guest, "a", INIT), stream.read_to_end(WINDOW));
     assert_eq!(status, 0);
     assert_same(&got, &expected);
     drop(guest);
@@ -131,7 +138,7 @@ async fn all_of_a_stdout_arrives_with_wait_and_delete_at_once() {
 async fn a_reader_that_grants_little_gets_all_and_holds_up_nobody() {
     let daemon = Daemon::with_fake_runc().await;
     let guest = daemon.guest().await;
-    let expected = pattern(MIB);
+    let expected = noise(MIB);
     let path = file(&daemon, &expected);
     // One that is never read, one that is read in steps that fit no message.
     let stuck = HostStream::open(&guest, "1").await;
@@ -140,10 +147,10 @@ async fn a_reader_that_grants_little_gets_all_and_holds_up_nobody() {
     running(&guest, "slow", &["/bin/cat", text(&path)], ["", "stream://2", ""]).await;
     assert_same(&slow.read_to_end(1021).await, &expected);
     answers(&guest).await;
-    assert_eq!(finish(&guest, "slow", INIT).await, 0);
+    assert_eq!(reap(&guest, "slow", INIT).await, 0);
     drop(stuck);
     guest.kill("stuck", INIT, 9).await.expect("kill");
-    finish(&guest, "stuck", INIT).await;
+    reap(&guest, "stuck", INIT).await;
     daemon.stop().await;
 }
 
@@ -151,12 +158,12 @@ async fn a_reader_that_grants_little_gets_all_and_holds_up_nobody() {
 async fn stdin_flows_through_cat_to_stdout() {
     let daemon = Daemon::with_fake_runc().await;
     let guest = daemon.guest().await;
-    let sent = pattern(16 * MIB);
+    let sent = noise(16 * MIB);
     let (stdin, stdout) = (HostStream::open(&guest, "1").await, HostStream::open(&guest, "2").await);
     running(&guest, "a", &["/bin/cat"], ["stream://1", "stream://2", ""]).await;
     let ((), got) = tokio::join!(stdin.write(&sent), stdout.read_to_end(WINDOW));
     assert_same(&got, &sent);
-    assert_eq!(finish(&guest, "a", INIT).await, 0, "cat saw the end of its stdin");
+    assert_eq!(reap(&guest, "a", INIT).await, 0, "cat saw the end of its stdin");
     daemon.stop().await;
 }
 
@@ -165,7 +172,7 @@ async fn an_id_is_taken_once_and_free_again_when_its_client_goes() {
     let daemon = Daemon::with_fake_runc().await;
     let (guest, other) = (daemon.guest().await, daemon.guest().await);
     let first = HostStream::open(&guest, "5").await;
-    assert_eq!(refusal(HostStream::begin(&other, &init("5")).await), Code::ALREADY_EXISTS);
+    assert_eq!(HostStream::begin(&other, &init("5")).await.err(), Some(Code::ALREADY_EXISTS));
     assert!(other.streams.open(5).await.is_err(), "the stream port has the same ids");
     drop(first);
     drop(guest);
@@ -181,7 +188,7 @@ async fn what_is_no_beginning_is_an_invalid_argument() {
     let no_init = any(type_url::DATA, &Data::new());
     let garbage = Any { type_url: type_url::STREAM_INIT.into(), value: vec![0xff], ..Default::default() };
     for first in [no_init, garbage, init(""), init("x"), init("-1"), init("4294967296")] {
-        assert_eq!(refusal(HostStream::begin(&guest, &first).await), Code::INVALID_ARGUMENT, "{first}");
+        assert_eq!(HostStream::begin(&guest, &first).await.err(), Some(Code::INVALID_ARGUMENT), "{first}");
     }
     let prefixed = Any { type_url: format!("type.googleapis.com/{}", type_url::STREAM_INIT), ..init("9") };
     HostStream::begin(&guest, &prefixed).await.expect("a prefix does no harm");
@@ -209,7 +216,7 @@ async fn a_client_that_breaks_the_protocol_is_ended() {
         let end = loop {
             match stream.receive().await {
                 Ok(more) => assert!(more, "it does not end well"),
-                Err(error) => break refusal(Err::<(), _>(error)),
+                Err(code) => break code,
             }
         };
         assert_eq!(end, code, "{}", message.type_url);
@@ -221,7 +228,7 @@ async fn a_client_that_breaks_the_protocol_is_ended() {
 async fn a_client_that_vanishes_blocks_no_process() {
     let daemon = Daemon::with_fake_runc().await;
     let (guest, leaving) = (daemon.guest().await, daemon.guest().await);
-    let path = file(&daemon, &pattern(4 * MIB));
+    let path = file(&daemon, &noise(4 * MIB));
     let mut stdout = HostStream::open(&leaving, "1").await;
     let stdin = HostStream::open(&leaving, "2").await;
     running(&guest, "out", &["/bin/cat", text(&path)], ["", "stream://1", ""]).await;
@@ -231,13 +238,13 @@ async fn a_client_that_vanishes_blocks_no_process() {
         stdout.receive().await.expect("a byte");
     }
     drop((stdout, stdin, leaving));
-    assert_eq!(finish(&guest, "out", INIT).await, 0, "its output was drained");
-    assert_eq!(finish(&guest, "in", INIT).await, 0, "its stdin ended");
+    assert_eq!(reap(&guest, "out", INIT).await, 0, "its output was drained");
+    assert_eq!(reap(&guest, "in", INIT).await, 0, "its stdin ended");
     daemon.stop().await;
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_its_process_no_longer_reads_or_is_deleted() {
+async fn streams_end_when_a_container_that_never_ran_is_deleted() {
     let daemon = Daemon::with_fake_runc().await;
     let guest = daemon.guest().await;
     let mut stdin = HostStream::open(&guest, "1").await;
@@ -246,6 +253,27 @@ async fn a_stream_ends_when_its_process_no_longer_reads_or_is_deleted() {
     guest.delete("a", INIT).await.expect("delete");
     while stdin.receive().await.expect("a good end") {}
     assert_same(&stdout.read_to_end(1).await, &[]);
+    daemon.stop().await;
+}
+
+/// What nobody reads is granted and thrown away: a host is not left in its write for ever.
+#[tokio::test]
+async fn a_host_may_write_to_a_process_that_has_ended_until_it_closes_its_half_or_delete() {
+    let daemon = Daemon::with_fake_runc().await;
+    let guest = daemon.guest().await;
+    let (closing, mut open) = (HostStream::open(&guest, "1").await, HostStream::open(&guest, "2").await);
+    for (id, stdin) in [("closing", "stream://1"), ("open", "stream://2")] {
+        running(&guest, id, &["exit", "0"], [stdin, "", ""]).await;
+        assert_eq!(guest.wait(id, INIT).await.expect("wait").status, 0);
+    }
+    // Many windows' worth.
+    let sent = noise(2 * MIB);
+    closing.write(&sent).await;
+    open.push(&sent).await;
+    for id in ["closing", "open"] {
+        guest.delete(id, INIT).await.expect("delete");
+    }
+    while open.receive().await.expect("a good end") {}
     daemon.stop().await;
 }
 

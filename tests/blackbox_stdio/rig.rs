@@ -7,18 +7,12 @@ use crc32fast::Hasher;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{sleep_until, timeout, Instant};
-use vminit_shim::api::containerd::api::{CloseIORequest, CreateTaskRequest};
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{Container, Exec, Guest, Stdio, INIT};
 use vminit_shim::spec;
-use vminitd_test_support::calls::{brief, rpc_code};
-use vminitd_test_support::Daemon;
-
-/// One MiB.
-pub const MIB: usize = 1 << 20;
-
-/// How long bytes may take that nobody holds up: only a failure uses it up.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+use vminitd_test_support::calls::{self, Uris};
+use vminitd_test_support::chance::noise;
+use vminitd_test_support::{code_of, Daemon, PATIENCE};
 
 /// A daemon on the scripted runc, and one connection to it.
 pub struct Rig {
@@ -57,24 +51,18 @@ impl Rig {
 
     /// Waits for the end of a process and deletes it at once; its status.
     pub async fn reap(&self, id: &str, exec_id: &str) -> u32 {
-        let status = self.guest.wait(id, exec_id).await.expect("wait").status;
-        self.guest.delete(id, exec_id).await.expect("delete");
-        status
+        calls::reap(&self.guest, id, exec_id).await
     }
 
     /// Creates a container with URIs of the test's choice in a bundle of its own.
-    pub async fn create_with(&self, id: &str, args: &[&str], uris: [&str; 3]) -> Result<(), Code> {
-        let bundle = self.guest.bundle(id, &spec::container(args)).await.expect("bundle");
-        let [stdin, stdout, stderr] = uris.map(str::to_owned);
-        let request =
-            CreateTaskRequest { id: id.into(), bundle, stdin, stdout, stderr, ..Default::default() };
-        self.guest.client.task().create(brief(), &request).await.map(drop).map_err(rpc_code)
+    pub async fn create_with(&self, id: &str, args: &[&str], uris: Uris<'_>) -> Result<u32, Code> {
+        let config = spec::container(args);
+        calls::create_with_uris(&self.guest, id, &config, uris, false).await.map_err(code_of)
     }
 
     /// Task.CloseIO.
     pub async fn close_io(&self, id: &str, exec_id: &str, stdin: bool) -> Result<(), Code> {
-        let request = CloseIORequest { id: id.into(), exec_id: exec_id.into(), stdin, ..Default::default() };
-        self.guest.client.task().close_io(brief(), &request).await.map(drop).map_err(rpc_code)
+        calls::close_io(&self.guest, id, exec_id, stdin).await
     }
 
     /// A path of the test's own.
@@ -83,20 +71,7 @@ impl Rig {
     }
 }
 
-/// So many bytes in which a loss, a repetition or a swap shows.
-pub fn noise(bytes: usize) -> Vec<u8> {
-    // xorshift32 (Marsaglia 2003): no two of the blocks that could be mixed up are alike.
-    let mut x = 0x9e37_79b9_u32;
-    let words = std::iter::repeat_with(|| {
-        x ^= x << 13;
-        x ^= x >> 17;
-        x ^= x << 5;
-        x.to_le_bytes()
-    });
-    words.take(bytes.div_ceil(4)).flatten().take(bytes).collect()
-}
-
-/// A file with it, and its checksum.
+/// A file with so much noise, and its checksum.
 pub fn noise_file(path: &Path, bytes: usize) -> Sum {
     let noise = noise(bytes);
     std::fs::write(path, &noise).expect("write a file");

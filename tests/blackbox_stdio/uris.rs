@@ -5,8 +5,9 @@ use std::path::Path;
 
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{Stdio, INIT};
+use vminitd_test_support::{ABSENCE, MIB};
 
-use crate::rig::{noise_file, stdout, Reader, Rig, Sum, MIB};
+use crate::rig::{noise_file, stdout, Reader, Rig, Sum};
 
 const BOTH: &str = "echo 1; echo 2 >&2; echo 3; echo 4 >&2";
 
@@ -24,8 +25,8 @@ async fn stdout_and_stderr_share_a_stream_in_the_order_of_their_writes() {
     let rig = Rig::start().await;
     let mut stdio = rig.guest.stdio(false).await.expect("streams");
     let [_, out, _] = stdio.uris();
-    // The one that ends first must not cut the other off.
-    let script = format!("{BOTH}; exec 2>&-; sleep 0.3; echo 5");
+    // The one that ends first must not cut the other off, and would do so at once.
+    let script = format!("{BOTH}; exec 2>&-; sleep {}; echo 5", ABSENCE.as_secs_f64());
     rig.create_with("c", &["/bin/sh", "-c", &script], ["", &out, &out]).await.expect("create");
     rig.guest.start("c", INIT).await.expect("start");
     assert_eq!(Reader::FAST.read(stdout(&mut stdio)).await, Sum::of(b"1\n2\n3\n4\n5\n"));

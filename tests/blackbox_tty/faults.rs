@@ -5,19 +5,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 use tokio::time::timeout;
-use vminit_shim::api::containerd::api::StartRequest;
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::INIT;
 use vminit_shim::spec;
-use vminitd_test_support::calls::{create as create_plain, rpc_code, running as running_plain, state};
-use vminitd_test_support::{Daemon, LIMIT};
+use vminitd_test_support::calls::{reap, running as running_plain, state};
+use vminitd_test_support::{code_of, Daemon, Machine, LIMIT};
 
-use crate::rig::{create, exec, patient, Machine, Screen};
+use crate::rig::{closed, create, end, exec, Screen};
 
 #[tokio::test]
 async fn the_streams_of_a_terminal_that_cannot_be_started_are_closed_at_once() {
     let Some(machine) = Machine::start().await else { return };
-    machine.running("c").await;
+    machine.sleeping("c").await;
     let before = machine.daemon.open_descriptors();
     let mut screen = Screen::open(&machine.guest).await;
     exec(&machine.guest, "c", "e", &["/no/such/program"], &screen).await;
@@ -28,8 +27,8 @@ async fn the_streams_of_a_terminal_that_cannot_be_started_are_closed_at_once() {
     assert!(shown.is_empty(), "{shown:?}");
     assert_eq!(state(&machine.guest, "c", "e").await.expect("state").pid, 0);
     machine.guest.delete("c", "e").await.expect("delete");
-    machine.closed(before).await;
-    machine.end("c").await;
+    closed(&machine.daemon, before).await;
+    end(machine, "c").await;
 }
 
 /// A create and the start of an exec, each of which is to fail with these words and to leave nothing; how long that
@@ -43,24 +42,21 @@ async fn broken_console(fault: Value, code: Code, words: &str) -> Duration {
     let screens = [Screen::open(&guest).await, Screen::open(&guest).await];
     exec(&guest, "c", "e", &["forever"], &screens[0]).await;
     let config = spec::container(&["forever"]);
-    let start = StartRequest { id: "c".into(), exec_id: "e".into(), ..Default::default() };
-    let task = guest.client.task();
     let begun = Instant::now();
     let (created, started) =
-        tokio::join!(create(&guest, "broken", &config, &screens[1]), task.start(patient(), &start));
+        tokio::join!(create(&guest, "broken", &config, &screens[1]), guest.start("c", "e"));
     let took = begun.elapsed();
     for error in [created.expect_err("create"), started.expect_err("start")] {
         let text = error.to_string();
         assert!(text.contains(words), "{text}");
-        assert_eq!(rpc_code(error), code);
+        assert_eq!(code_of(error), code);
     }
     for mut screen in screens {
         assert!(screen.collect().await.expect("join").is_empty());
     }
     assert_eq!(state(&guest, "broken", INIT).await.expect_err("rolled back"), Code::NOT_FOUND);
     guest.kill("c", INIT, 9).await.expect("kill");
-    guest.wait("c", INIT).await.expect("wait");
-    guest.delete("c", INIT).await.expect("delete");
+    reap(&guest, "c", INIT).await;
     let _ = fs::remove_dir_all(daemon.dir().join("bundles/broken"));
     daemon.assert_nothing_left(before).await;
     daemon.stop().await;
@@ -104,8 +100,6 @@ async fn a_console_may_be_sent_when_runc_has_ended() {
     screen.types(b"a line\n").await;
     screen.shows("a line\r\na line").await;
     guest.kill("c", INIT, 9).await.expect("kill");
-    guest.wait("c", INIT).await.expect("wait");
-    guest.delete("c", INIT).await.expect("delete");
-    create_plain(&guest, "next", &["exit", "0"]).await.expect("create");
+    reap(&guest, "c", INIT).await;
     daemon.stop().await;
 }

@@ -3,14 +3,13 @@
 use std::fs;
 
 use tokio::time::timeout;
-use vminit_shim::api::containerd::api::CreateTaskRequest;
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{Exec, INIT};
 use vminit_shim::spec;
-use vminitd_test_support::calls::rpc_code;
-use vminitd_test_support::{Daemon, LIMIT};
+use vminitd_test_support::calls::{create_with_uris, reap, state};
+use vminitd_test_support::{code, Daemon, Machine, LIMIT};
 
-use crate::rig::{create, patient, Machine, Screen};
+use crate::rig::{closed, create, created, end, run_exec, Screen};
 
 /// How many terminals come and go without one being left.
 const MANY: usize = 200;
@@ -19,33 +18,34 @@ const MANY: usize = 200;
 async fn an_exec_has_a_terminal_or_not_whatever_its_init_has() {
     let Some(machine) = Machine::start().await else { return };
     let screen = Screen::open(&machine.guest).await;
-    machine.created("tty", &["/bin/sleep", "1000"], &screen).await;
+    created(&machine, "tty", &["/bin/sleep", "1000"], &screen).await;
     machine.guest.start("tty", INIT).await.expect("start");
-    machine.running("plain").await;
+    machine.sleeping("plain").await;
     let args = ["/bin/sh", "-c", "busybox tty >/dev/null && echo yes || echo no"];
     let process = spec::process(&args);
     let plain = Exec { container_id: "tty", exec_id: "e", process: &process };
     let finished = machine.guest.run_exec(plain).await.expect("run");
     assert_eq!(finished.stdout, b"no\n");
-    assert_eq!(machine.exec("plain", "e", &args).await.1, "yes\r\n");
+    assert_eq!(run_exec(&machine.guest, "plain", "e", &args).await.1, "yes\r\n");
     machine.guest.kill("plain", INIT, 9).await.expect("kill");
-    machine.end("tty").await;
+    end(machine, "tty").await;
 }
 
 #[tokio::test]
 async fn terminals_come_and_go_and_none_is_left() {
     let Some(machine) = Machine::start().await else { return };
-    let pid = machine.running("c").await;
+    machine.sleeping("c").await;
+    let pid = state(&machine.guest, "c", INIT).await.expect("state").pid;
     let before = machine.daemon.open_descriptors();
     for n in 0..MANY {
-        let (status, shown) = machine.exec("c", &format!("e{n}"), &["/bin/echo", "here"]).await;
+        let (status, shown) = run_exec(&machine.guest, "c", &format!("e{n}"), &["/bin/echo", "here"]).await;
         assert_eq!((status, shown.as_str()), (0, "here\r\n"));
     }
     let left = fs::read_dir(format!("/proc/{pid}/root/dev/pts")).expect("list terminals");
     let left: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
     assert_eq!(left, ["ptmx"]);
-    machine.closed(before).await;
-    machine.end("c").await;
+    closed(&machine.daemon, before).await;
+    end(machine, "c").await;
 }
 
 /// The third URI is not looked at: a terminal has one output.
@@ -55,26 +55,16 @@ async fn a_terminal_has_no_stderr_and_is_not_for_files() {
     let guest = daemon.guest().await;
     let before = daemon.open_descriptors();
     let mut screen = Screen::open(&guest).await;
-    let [stdin, stdout] = screen.uris.clone();
     let program = ["write", "stdout", "out", ";", "write", "stderr", "err", ";", "exit", "0"];
-    let bundle = guest.bundle("c", &spec::container(&program)).await.expect("bundle");
-    let to = |stdout: String, stderr: &str| CreateTaskRequest {
-        id: "c".into(),
-        bundle: bundle.clone(),
-        stdin: stdin.clone(),
-        stdout,
-        stderr: stderr.into(),
-        terminal: true,
-        ..Default::default()
-    };
-    let task = guest.client.task();
-    let refused = task.create(patient(), &to("file:///tmp/out".into(), "")).await.map_err(rpc_code);
-    assert_eq!(refused.map(|reply| reply.pid), Err(Code::UNIMPLEMENTED));
-    task.create(patient(), &to(stdout, "nothing at all")).await.expect("create");
+    let config = spec::container(&program);
+    let [stdin, stdout, _] = screen.uris();
+    let refused = create_with_uris(&guest, "c", &config, [stdin, "file:///tmp/out", ""], true).await;
+    assert_eq!(code(refused), Code::UNIMPLEMENTED);
+    daemon.remove_bundle("c");
+    create_with_uris(&guest, "c", &config, [stdin, stdout, "nothing at all"], true).await.expect("create");
     let shown = screen.collect();
     guest.start("c", INIT).await.expect("start");
-    guest.wait("c", INIT).await.expect("wait");
-    guest.delete("c", INIT).await.expect("delete");
+    reap(&guest, "c", INIT).await;
     assert_eq!(shown.await.expect("join"), b"outerr");
     drop(screen);
     daemon.assert_nothing_left(before).await;

@@ -3,15 +3,15 @@
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::INIT;
 use vminitd_test_support::calls::running as running_plain;
-use vminitd_test_support::Daemon;
+use vminitd_test_support::{Daemon, Machine};
 
-use crate::rig::{exec, resize, Machine, Screen};
+use crate::rig::{created, end, exec, resize, Screen};
 
 #[tokio::test]
 async fn an_init_starts_with_the_size_it_was_given_before() {
     let Some(machine) = Machine::start().await else { return };
     let mut screen = Screen::open(&machine.guest).await;
-    machine.created("c", &["/bin/sh", "-c", "busybox stty size; read x; busybox stty size"], &screen).await;
+    created(&machine, "c", &["/bin/sh", "-c", "busybox stty size; read x; busybox stty size"], &screen).await;
     resize(&machine.guest, "c", INIT, 101, 41).await.expect("resize");
     machine.guest.start("c", INIT).await.expect("start");
     screen.shows("41 101\r\n").await;
@@ -28,7 +28,7 @@ async fn an_init_starts_with_the_size_it_was_given_before() {
 #[tokio::test]
 async fn an_exec_starts_with_the_size_it_was_given_before() {
     let Some(machine) = Machine::start().await else { return };
-    machine.running("c").await;
+    machine.sleeping("c").await;
     let mut screen = Screen::open(&machine.guest).await;
     let script = "busybox stty size; read x; busybox stty size";
     exec(&machine.guest, "c", "e", &["/bin/sh", "-c", script], &screen).await;
@@ -43,7 +43,7 @@ async fn an_exec_starts_with_the_size_it_was_given_before() {
     assert_eq!(resize(&machine.guest, "c", "e", 80, 24).await, Err(Code::FAILED_PRECONDITION));
     machine.guest.delete("c", "e").await.expect("delete");
     assert_eq!(resize(&machine.guest, "c", "e", 80, 24).await, Err(Code::NOT_FOUND));
-    machine.end("c").await;
+    end(machine, "c").await;
 }
 
 #[tokio::test]

@@ -64,7 +64,9 @@ async fn a_sink_that_never_reads_is_cut_off_and_the_next_one_gets_what_it_was_no
     assert!(matches!(stalled.next().await, Ok(Some(Event::Start { .. }))));
     valve.shut();
     for n in 0..TOO_MANY {
-        exec(&guest, "c", &format!("e{n}"), &["exit", "0"]).await.expect("exec");
+        let id = format!("e{n}");
+        exec(&guest, "c", &id, &["exit", "0"]).await.expect("exec");
+        guest.delete("c", &id).await.expect("delete");
     }
     guest.kill("c", INIT, 9).await.expect("kill");
     guest.wait("c", INIT).await.expect("wait");

@@ -224,6 +224,6 @@ async fn everything_answers_while_an_update_hangs() {
         Hanging::begin(all, "update", |guest| async move { update(&guest, HELD, Some("{}")).await }).await;
     assert_eq!(hanging.status().await, Status::RUNNING);
     hanging.is_killed().await;
-    assert_eq!(code(hanging.release().await), Code::UNKNOWN, "runc refuses: it is dead");
+    assert_eq!(code(hanging.release().await), Code::FAILED_PRECONDITION, "it is dead");
     hanging.end().await;
 }

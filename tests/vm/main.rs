@@ -14,4 +14,5 @@ mod pause;
 mod pids;
 mod resources;
 mod rootfs;
+mod stdio;
 mod task;

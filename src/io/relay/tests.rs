@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, Instant};
 
 use super::*;
+use crate::io::deletion::{deletion, Kept};
 use crate::sys::process::pipe;
 
 const IDLE: Duration = Duration::from_millis(100);
@@ -88,7 +89,7 @@ struct Out {
     process: OwnedFd,
     host: UnixStream,
     done: watch::Receiver<bool>,
-    kept: oneshot::Sender<()>,
+    kept: Kept,
     _stopping: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -97,10 +98,11 @@ fn stdout(close: StreamClose) -> Out {
     let (host, guest) = UnixStream::pair().expect("a socket pair");
     let (read, process) = pipe().expect("a pipe");
     let (done_tx, done) = watch::channel(false);
-    let (kept, deleted) = oneshot::channel();
+    let (kept, deletion) = deletion();
     let (stopping_tx, stopping) = watch::channel(false);
     let from = Receiver::from_owned_fd(read).expect("a pipe's end");
-    let signals = Signals { done: done_tx, deleted, stopping };
+    let lingering = Arc::new(Semaphore::new(1));
+    let signals = Signals { done: done_tx, deletion, stopping, lingering };
     let task = tokio::spawn(output(from, Socket::Unix(guest), close, signals));
     Out { process, host, done, kept, _stopping: stopping_tx, task }
 }
@@ -145,10 +147,35 @@ async fn output_of_a_deleted_process_is_read_on_without_its_stream() {
     out.task.await.expect("join");
 }
 
+/// A reader that stalls for longer than a Delete waits.
+#[tokio::test(start_paused = true)]
+async fn what_a_process_has_written_reaches_a_reader_that_comes_after_its_delete() {
+    // A pipe as it is by default, and as much as a socket holds at least.
+    const WRITTEN: usize = 160 * 1024;
+    let mut out = stdout(StreamClose::Delete);
+    write_all(out.process, WRITTEN).await;
+    drop(out.kept);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(read_all(&mut out.host).await.len(), WRITTEN);
+    drop(out.host);
+    out.task.await.expect("join");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_writes_on_does_not_keep_the_stream_of_a_deleted_process() {
+    let mut out = stdout(StreamClose::Delete);
+    let writing = tokio::spawn(write_all(out.process, 2 * MANY));
+    out.host.read_exact(&mut [0; 1024]).await.expect("it writes");
+    drop(out.kept);
+    let taken = read_all(&mut out.host).await.len();
+    assert!(taken <= MANY, "{taken} bytes were relayed after the delete");
+    writing.await.expect("join");
+}
+
 #[tokio::test(start_paused = true)]
 async fn output_that_was_let_go_still_reaches_its_reader() {
     let mut out = stdout(StreamClose::Delete);
-    out.kept.send(()).expect("it listens");
+    out.kept.release();
     let writing = tokio::spawn(write_all(out.process, MANY));
     let mut bytes = Vec::new();
     out.host.read_to_end(&mut bytes).await.expect("an end");

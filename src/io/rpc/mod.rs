@@ -7,12 +7,13 @@ mod input;
 mod output;
 
 use tokio::net::unix::pipe::{Receiver, Sender};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 pub use input::{Input, InputError};
 pub use output::{CutOff, Output, Subscription};
 
+use crate::io::deletion::Deletion;
 use crate::tracked::Tracked;
 
 /// One of the two outputs of a process.
@@ -64,16 +65,16 @@ pub fn serve_stdin(pipe: Sender, tasks: &Tracked) -> (Input, ServedStdin) {
     (input, ServedStdin(tasks.spawn(input::feed(queue, pipe))))
 }
 
-/// Starts to read a pipe, and says on `done` when it was read to its end. Once the sender of `deleted` is dropped
+/// Starts to read a pipe, and says on `done` when it was read to its end. When the process is deleted
 /// subscriptions end, and the rest is read for nobody.
 pub fn serve_output(
     pipe: Receiver,
     done: watch::Sender<bool>,
-    deleted: oneshot::Receiver<()>,
+    deletion: Deletion,
     tasks: &Tracked,
 ) -> Output {
     let (output, feed) = output::output();
-    tasks.spawn(output::fan_out(pipe, feed, done, deleted));
+    tasks.spawn(output::fan_out(pipe, feed, done, deletion));
     output
 }
 
@@ -90,8 +91,8 @@ mod tests {
         let (mut stdout, from_process) = pipe().expect("a pipe");
         let (input, relay) = serve_stdin(to_process, &tasks);
         let (done_tx, mut done) = watch::channel(false);
-        let (kept, deleted) = oneshot::channel();
-        let output = serve_output(from_process, done_tx, deleted, &tasks);
+        let (kept, deletion) = crate::io::deletion::deletion();
+        let output = serve_output(from_process, done_tx, deletion, &tasks);
         let (waiting, subscription) = (input.write(vec![0; 1 << 20]), output.subscribe());
         drop((relay, kept));
         assert_eq!(waiting.await, Err(InputError::Closed));

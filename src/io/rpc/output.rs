@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::unix::pipe::Receiver;
-use tokio::sync::{oneshot, watch, Notify};
+use tokio::sync::{watch, Notify};
 
+use crate::io::deletion::Deletion;
 use crate::io::relay::{self, Block, BLOCK_BYTES};
 use crate::lock::Lock;
 
@@ -71,16 +72,11 @@ pub fn output() -> (Output, Feed) {
     (output.clone(), Feed(output))
 }
 
-/// Reads the pipe to its end and says so on `done`. The output ends there, or once the sender of `deleted` is dropped.
-pub async fn fan_out(
-    mut pipe: Receiver,
-    feed: Feed,
-    done: watch::Sender<bool>,
-    mut deleted: oneshot::Receiver<()>,
-) {
+/// Reads the pipe to its end and says so on `done`. The output ends there, or with the process.
+pub async fn fan_out(mut pipe: Receiver, feed: Feed, done: watch::Sender<bool>, deletion: Deletion) {
     tokio::select! {
         () = copy(&mut pipe, &feed) => {}
-        () = relay::deleted(&mut deleted) => {}
+        () = deletion => {}
     }
     drop(feed);
     // Whoever still holds the pipe must neither block nor be killed by SIGPIPE.
@@ -90,7 +86,7 @@ pub async fn fan_out(
 
 /// An error of the pipe is its end.
 async fn copy(pipe: &mut Receiver, feed: &Feed) {
-    let mut block = Block::new();
+    let mut block = Block::of(BLOCK_BYTES);
     loop {
         feed.room().await;
         match block.fill(pipe).await {

@@ -1,31 +1,11 @@
 //! Streams that come by another way than the stream port: one end in the table, the other with whoever carries it.
 
-use std::io;
-
 use tokio::net::UnixStream;
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
 
-use super::{EnterError, StreamTable, WAITING_MAX};
+use super::{EnterError, Place, StreamTable};
 use crate::io::StreamId;
 use crate::sys::socket::Socket;
-
-/// Why a stream cannot be attached.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    #[error("stream {0} is waiting already")]
-    Taken(StreamId),
-    #[error("{WAITING_MAX} streams are waiting already")]
-    Full,
-    #[error("attach a stream: {0}")]
-    Io(#[from] io::Error),
-}
-
-/// The place of an attached stream in the table. Dropping it gives the place up, if no request has named it.
-pub struct Attached {
-    table: StreamTable,
-    id: StreamId,
-    left: oneshot::Receiver<()>,
-}
 
 /// The host's end of an attached stream.
 pub struct HostEnd {
@@ -36,36 +16,11 @@ pub struct HostEnd {
 
 impl StreamTable {
     /// Enters a stream under `id`, and gives the end that is the host's. Must be called within a runtime.
-    pub fn attach(&self, id: StreamId) -> Result<(HostEnd, Attached), AttachError> {
+    pub fn attach(&self, id: StreamId) -> Result<(HostEnd, Place), EnterError> {
         let (socket, theirs) = UnixStream::pair()?;
         let (only_read_tx, only_read) = oneshot::channel();
-        let left = match self.enter(&id, Socket::Unix(theirs), Some(only_read_tx), &[]) {
-            Ok(left) => left,
-            Err(EnterError::Taken(_)) => return Err(AttachError::Taken(id)),
-            Err(EnterError::Full) => return Err(AttachError::Full),
-            Err(EnterError::Answer(error)) => return Err(error.into()),
-        };
-        Ok((HostEnd { socket, only_read }, Attached { table: self.clone(), id, left }))
-    }
-}
-
-impl Attached {
-    /// Ends, and takes the stream out of the table, when no request names it in time. Pending for ever once one has.
-    pub async fn expired(mut self) {
-        if tokio::time::timeout(self.table.settings.unclaimed, &mut self.left).await.is_ok() {
-            std::future::pending::<()>().await;
-        }
-        tracing::info!(stream = %self.id, "stream expired: no request named it");
-    }
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        let mut table = self.table.table();
-        // Once it has left, another stream may have its id.
-        if self.left.try_recv() == Err(TryRecvError::Empty) {
-            table.waiting.remove(&self.id);
-        }
+        let place = self.enter(&id, Socket::Unix(theirs), Some(only_read_tx), &[]);
+        Ok((HostEnd { socket, only_read }, place.map_err(|(error, _)| error)?))
     }
 }
 
@@ -76,6 +31,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
 
     use super::*;
+    use crate::io::streams::WAITING_MAX;
     use crate::io::{StreamIds, StreamSettings};
 
     fn id() -> StreamId {
@@ -88,7 +44,7 @@ mod tests {
     }
 
     fn is_taken(table: &StreamTable) -> bool {
-        matches!(table.attach(id()), Err(AttachError::Taken(_)))
+        matches!(table.attach(id()), Err(EnterError::Taken(_)))
     }
 
     #[tokio::test]
@@ -124,8 +80,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_expires_when_no_request_names_it() {
         let table = table();
-        let (mut host, attached) = table.attach(id()).expect("a free id");
-        attached.expired().await;
+        let (mut host, mut place) = table.attach(id()).expect("a free id");
+        assert!(!place.left_in_time().await);
+        drop(place);
         assert!(table.claim(&[id()]).is_err());
         assert_eq!(host.socket.read(&mut [0]).await.ok(), Some(0), "its other end is closed");
     }
@@ -133,10 +90,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_claimed_one_never_expires() {
         let table = table();
-        let (_ours, attached) = table.attach(id()).expect("a free id");
+        let (_ours, mut place) = table.attach(id()).expect("a free id");
         let _streams = table.claim(&[id()]).expect("it waits");
-        let year = Duration::from_secs(365 * 24 * 3600);
-        assert!(tokio::time::timeout(year, attached.expired()).await.is_err());
+        assert!(place.left_in_time().await);
     }
 
     #[tokio::test]
@@ -146,6 +102,6 @@ mod tests {
             .map(|id| table.attach(StreamId::number(id)).map(|(_, place)| place))
             .collect();
         assert!(held.iter().all(Result::is_ok));
-        assert!(matches!(table.attach(StreamId::number(u32::MAX)), Err(AttachError::Full)));
+        assert!(matches!(table.attach(StreamId::number(u32::MAX)), Err(EnterError::Full)));
     }
 }

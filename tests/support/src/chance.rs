@@ -9,6 +9,11 @@ pub fn seed() -> u64 {
     env::var("VMINITD_SEED").map_or_else(|_| now(), |seed| seed.parse().expect("VMINITD_SEED is a number"))
 }
 
+/// So many bytes in which a loss, a repetition or a swap shows; the same in every run.
+pub fn noise(count: usize) -> Vec<u8> {
+    Chance::new(0, 0).bytes(count)
+}
+
 /// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
 pub struct Chance(u64);
 
@@ -32,9 +37,15 @@ impl Chance {
         self.next() % bound
     }
 
-    /// Fewer than `most` bytes.
-    pub fn bytes(&mut self, most: u64) -> Vec<u8> {
-        (0..self.below(most)).map(|_| self.next() as u8).collect()
+    /// So many bytes.
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        const WORD: usize = size_of::<u64>();
+        let mut bytes = Vec::with_capacity(count + WORD);
+        while bytes.len() < count {
+            bytes.extend_from_slice(&self.next().to_le_bytes());
+        }
+        bytes.truncate(count);
+        bytes
     }
 
     /// True once in `times`.

@@ -20,18 +20,22 @@ pub mod order;
 pub mod poll;
 pub mod rootfs;
 pub mod valve;
+pub mod wire;
 pub mod wrapper;
 
 pub use daemon::Daemon;
 pub use events::{EventLog, Subscriber};
 pub use level::Level;
 pub use machine::Machine;
-pub use poll::{poll_until, LIMIT};
+pub use poll::{poll_until, ABSENCE, LIMIT, PATIENCE};
 pub use valve::Valve;
 pub use wrapper::Wrapper;
 
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::ClientError;
+
+/// One MiB, in bytes.
+pub const MIB: usize = 1 << 20;
 
 /// The code of a refusal; a test that expects one fails on anything else.
 pub fn code<T: std::fmt::Debug>(result: Result<T, ClientError>) -> Code {

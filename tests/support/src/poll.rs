@@ -5,6 +5,15 @@ use std::time::{Duration, Instant};
 /// How long a test waits for what should happen at once. Long, for machines under load: it is used up only by failures.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
+/// How long a test waits for what takes its time: many bytes, or a call in which runc has a part, whose own deadlines
+/// are no longer. Used up only by failures.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long a test that shows that something does not happen gives it to happen: five times the grace of a CloseIO
+/// (`closeio_idle` in `src/config/bounds.rs`), the longest of what is waited for so. On a busy machine such a test shows
+/// less; it does not fail for that.
+pub const ABSENCE: Duration = Duration::from_millis(500);
+
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 

@@ -83,8 +83,8 @@ async fn a_subscriber_that_hangs_does_not_hold_up_the_process_for_ever() {
     let hanging = output.subscribe();
     let (mut process, pipe) = pipe().expect("a pipe");
     let (done_tx, mut done) = watch::channel(false);
-    let (_kept, deleted) = oneshot::channel();
-    let fanning = tokio::spawn(fan_out(pipe, feed, done_tx, deleted));
+    let (_kept, deletion) = crate::io::deletion::deletion();
+    let fanning = tokio::spawn(fan_out(pipe, feed, done_tx, deletion));
     process.write_all(&vec![7; 4 * KEPT_BYTES]).await.expect("somebody reads the pipe");
     drop(process);
     done.wait_for(|done| *done).await.expect("the end is told");

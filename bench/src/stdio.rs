@@ -1,0 +1,152 @@
+//! Throughput of stdio beside that of a raw connection: the same peer, the same bytes, the same transport, in turns.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{sleep, timeout, Instant};
+use vminit_shim::client::{Endpoint, Stdio, Stream};
+
+use crate::error::BenchError;
+use crate::stage::Stage;
+use crate::table::{Row, Turn};
+
+/// Bytes of one read or write of the host: what the budget's floor is measured with.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// The budget of docs/PERFORMANCE.md.
+const BUDGET: f64 = 0.7;
+
+/// How long a peer may take until it listens, and between two looks.
+const LISTENS: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Copy)]
+enum Direction {
+    /// From the guest to the host.
+    Output,
+    /// From the host to the guest.
+    Input,
+}
+
+impl Direction {
+    fn name(self) -> &'static str {
+        match self {
+            Direction::Output => "stdout",
+            Direction::Input => "stdin",
+        }
+    }
+
+    /// What the peer is then.
+    fn role(self) -> &'static str {
+        match self {
+            Direction::Output => "source",
+            Direction::Input => "sink",
+        }
+    }
+}
+
+/// How much is moved how often.
+#[derive(Clone, Copy)]
+pub struct Volume {
+    pub bytes: usize,
+    pub runs: usize,
+}
+
+/// Measures both directions on one stage.
+pub async fn measure(stage: &Stage, volume: Volume) -> Result<[Row; 2], BenchError> {
+    Ok([row(stage, volume, Direction::Output).await?, row(stage, volume, Direction::Input).await?])
+}
+
+async fn row(stage: &Stage, volume: Volume, direction: Direction) -> Result<Row, BenchError> {
+    let mut turns = Vec::new();
+    // The first of each is not counted: the first of many pages are touched in it.
+    for turn in 0..=volume.runs {
+        let raw = raw(stage, volume.bytes, direction).await?;
+        let ours = ours(stage, volume.bytes, direction).await?;
+        if turn > 0 {
+            turns.push(Turn { floor: rate(volume.bytes, raw), ours: rate(volume.bytes, ours) });
+        }
+    }
+    Ok(Row { transport: stage.transport, what: direction.name(), budget: BUDGET, turns })
+}
+
+/// In 10^6 bytes a second.
+fn rate(bytes: usize, took: Duration) -> f64 {
+    bytes as f64 / took.as_secs_f64() / 1e6
+}
+
+/// The process listens by itself; nothing of ours is between it and the host.
+async fn raw(stage: &Stage, bytes: usize, direction: Direction) -> Result<Duration, BenchError> {
+    let address = stage.address();
+    let [family, place] = &address.words;
+    let process = stage.run_peer(&[direction.role(), &bytes.to_string(), family, place]).await?;
+    let mut socket = connect(&address.endpoint).await?;
+    let (mut from, mut to) = socket.split();
+    let took = time(direction, bytes, &mut from, &mut to).await.map_err(BenchError::io("move raw bytes"))?;
+    drop(socket);
+    process.end().await?;
+    Ok(took)
+}
+
+/// The process has stdio; the daemon relays it.
+async fn ours(stage: &Stage, bytes: usize, direction: Direction) -> Result<Duration, BenchError> {
+    let mut process = stage.run_peer(&[direction.role(), &bytes.to_string()]).await?;
+    let Stdio { stdin: Some(Stream { socket: to, .. }), stdout: Some(Stream { socket: from, .. }), .. } =
+        &mut process.stdio
+    else {
+        unreachable!("every process has both")
+    };
+    let took = time(direction, bytes, from, to).await.map_err(BenchError::io("move stdio"))?;
+    process.end().await?;
+    Ok(took)
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<UnixStream, BenchError> {
+    let listens = async {
+        loop {
+            match endpoint.connect().await {
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                    sleep(PAUSE).await
+                }
+                other => return other,
+            }
+        }
+    };
+    let connected = timeout(LISTENS, listens).await.unwrap_or_else(|late| Err(late.into()));
+    connected.map_err(BenchError::io("connect to the peer"))
+}
+
+/// From the word to begin until the last byte has arrived, once the peer is ready.
+async fn time(
+    direction: Direction,
+    bytes: usize,
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+) -> io::Result<Duration> {
+    from.read_u8().await?;
+    let mut block = vec![0; BLOCK_BYTES];
+    let mut left = bytes;
+    let begun = Instant::now();
+    match direction {
+        Direction::Output => {
+            to.write_u8(0).await?;
+            while left > 0 {
+                match from.read(&mut block).await? {
+                    0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    n => left -= n,
+                }
+            }
+        }
+        Direction::Input => {
+            while left > 0 {
+                let n = left.min(BLOCK_BYTES);
+                to.write_all(&block[..n]).await?;
+                left -= n;
+            }
+            from.read_u8().await?;
+        }
+    }
+    Ok(begun.elapsed())
+}
