@@ -28,9 +28,9 @@ use crate::tracked::Tracked;
 /// It is memory of the kernel, used by a process that writes faster than its host reads.
 pub(super) const PIPE_BYTES: usize = relay::RELAY_BYTES;
 
-/// Relays that may go on after their process was deleted, until a late reader has taken what is left: one descriptor
-/// each, and two blocks of memory at most. Beyond that it is thrown away.
-const LINGERING_MAX: usize = 1024;
+/// Relays that may go on after their process was deleted, until a late reader has taken what is left: up to 512 KiB
+/// each, in the pipe and on the way. Beyond that it is thrown away.
+const LINGERING_MAX: usize = 128;
 
 /// Whose the pipes of a container's processes are: a user there may open `/dev/stdout` again only if it is theirs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -135,7 +135,8 @@ impl Opening<'_> {
         let Some(socket) = socket else {
             let (done_tx, done) = watch::channel(false);
             let (kept, deletion) = deletion();
-            let output = rpc::serve_output(pipe, done_tx, deletion, &self.tasks.tasks);
+            let stopping = self.tasks.stopping.subscribe();
+            let output = rpc::serve_output(pipe, done_tx, deletion, stopping, &self.tasks.tasks);
             self.pending.served_outputs.push(Output { done, kept });
             return Ok((write, Some(output)));
         };

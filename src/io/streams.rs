@@ -1,16 +1,17 @@
 //! The stream port: connections that carry the raw bytes of one stdio stream each, known by the id the host chose.
 //!
 //! A stream waits in the table until a request names it and takes it; from then on it belongs to a process. One that
-//! no request names expires.
+//! no request names expires, and one whose host has gone without a word leaves soon.
 
 use crate::lock::Lock;
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::io;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::sync::oneshot::{self, error::TryRecvError};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::handshake::{self, Hello};
@@ -19,8 +20,10 @@ use super::uri::{StreamId, StreamIds};
 use crate::sys::socket::Socket;
 
 mod attached;
+mod place;
 
 pub use attached::HostEnd;
+use place::Place;
 
 /// How streams are named, and how long a host may take.
 #[derive(Debug, Clone, Copy)]
@@ -32,10 +35,11 @@ pub struct StreamSettings {
     pub unclaimed: Duration,
 }
 
-/// Streams that may wait at once: more than any host has requests under way.
+/// Streams that may wait at once: more than any host has requests under way. The oldest gives way to a new one, so those
+/// that no request will ever name keep nobody out.
 const WAITING_MAX: usize = 1_024;
 
-/// Connections that may be in their handshake at once. The oldest gives way to a new one, as a host that means it has
+/// Connections that may be in their handshake, or be told that it failed, at once. The oldest gives way to a new one, as a host that means it has
 /// said its id within a round trip: silent ones keep nobody out.
 const HANDSHAKES_MAX: usize = 1_024;
 
@@ -51,10 +55,12 @@ struct Table {
     waiting: HashMap<StreamId, Waiting>,
     /// By age. Dropping a sender ends its handshake.
     handshakes: BTreeMap<u64, oneshot::Sender<()>>,
-    next_handshake: u64,
+    /// The age of the next stream or handshake.
+    next: u64,
 }
 
 struct Waiting {
+    age: u64,
     socket: Socket,
     only_read: OnlyRead,
     /// Dropped when the stream leaves the table.
@@ -66,18 +72,9 @@ struct Waiting {
 pub enum EnterError {
     #[error("stream {0} is waiting already")]
     Taken(StreamId),
-    #[error("{WAITING_MAX} streams are waiting already")]
-    Full,
     /// Making it, or answering on it.
     #[error("open a stream: {0}")]
     Io(#[from] io::Error),
-}
-
-/// The place of a stream in the table. Dropping it closes the stream, unless it has left the table.
-pub struct Place {
-    table: StreamTable,
-    id: StreamId,
-    left: oneshot::Receiver<()>,
 }
 
 /// Tells whoever carries a stream that its host will only read it. Dropped: that it may write.
@@ -147,11 +144,11 @@ impl StreamTable {
             Ok(hello) => hello,
             Err(error) => return tracing::debug!(%error, "stream handshake failed"),
         };
+        let watch = socket.watch_peer();
         match self.enter(&hello.id, socket, None, &hello.bytes) {
-            Ok(mut place) => {
-                place.left_in_time().await;
-            }
+            Ok(place) => place.keep(watch).await,
             Err((error, socket)) => {
+                drop(watch);
                 tracing::warn!(stream = %hello.id, %error, "stream refused");
                 if let EnterError::Taken(id) = error {
                     self.refuse(&id, socket).await;
@@ -162,15 +159,20 @@ impl StreamTable {
 
     /// Lets the host say its id, within its time and for as long as there is room for it.
     async fn handshake(&self, socket: &mut Socket) -> io::Result<Hello> {
+        self.bounded(handshake::read(self.settings.ids, socket)).await
+    }
+
+    /// Waits for a host to do its part of a handshake.
+    async fn bounded<T>(&self, part: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let (turn, gives_way) = self.begin_handshake();
-        let hello = tokio::select! {
-            hello = timeout(self.settings.handshake, handshake::read(self.settings.ids, socket)) => {
-                hello.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let done = tokio::select! {
+            done = timeout(self.settings.handshake, part) => {
+                done.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             }
             _ = gives_way => Err(io::ErrorKind::ConnectionAborted.into()),
         };
         self.table().handshakes.remove(&turn);
-        hello
+        done
     }
 
     fn begin_handshake(&self) -> (u64, oneshot::Receiver<()>) {
@@ -179,8 +181,7 @@ impl StreamTable {
             table.handshakes.pop_first();
         }
         let (stays, gives_way) = oneshot::channel();
-        let turn = table.next_handshake;
-        table.next_handshake += 1;
+        let turn = table.age();
         table.handshakes.insert(turn, stays);
         (turn, gives_way)
     }
@@ -194,18 +195,20 @@ impl StreamTable {
         answer: &[u8],
     ) -> Result<Place, (EnterError, Socket)> {
         let mut table = self.table();
-        if table.waiting.contains_key(id) {
+        // Whoever dials again after a failure must not wait for what it has left behind.
+        if table.waiting.get(id).is_some_and(|first| !first.socket.peer_has_gone()) {
             return Err((EnterError::Taken(id.clone()), socket));
-        }
-        if table.waiting.len() >= WAITING_MAX {
-            return Err((EnterError::Full, socket));
         }
         // Under the lock: by the time the host has read it, the stream can be claimed.
         if let Err(error) = socket.write_at_once(answer) {
             return Err((error.into(), socket));
         }
         let (left_tx, left) = oneshot::channel();
-        table.waiting.insert(id.clone(), Waiting { socket, only_read, _left: left_tx });
+        let age = table.age();
+        table.waiting.insert(id.clone(), Waiting { age, socket, only_read, _left: left_tx });
+        if table.waiting.len() > WAITING_MAX {
+            table.drop_oldest();
+        }
         Ok(Place { table: self.clone(), id: id.clone(), left })
     }
 
@@ -218,27 +221,21 @@ impl StreamTable {
             half_close(socket).await
         };
         // A host that has gone needs no answer.
-        let _ = timeout(self.settings.handshake, told).await;
+        let _ = self.bounded(told).await;
     }
 }
 
-impl Place {
-    /// Waits until the stream has left the table, or its time there is over. Says whether it left. Called once.
-    pub async fn left_in_time(&mut self) -> bool {
-        let left = timeout(self.table.settings.unclaimed, &mut self.left).await.is_ok();
-        if !left {
-            tracing::info!(stream = %self.id, "stream expired: no request named it");
-        }
-        left
+impl Table {
+    fn age(&mut self) -> u64 {
+        self.next += 1;
+        self.next
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut table = self.table.table();
-        // Once it has left, another stream may have its id.
-        if self.left.try_recv() == Err(TryRecvError::Empty) {
-            table.waiting.remove(&self.id);
+    fn drop_oldest(&mut self) {
+        let oldest = self.waiting.iter().min_by_key(|(_, stream)| stream.age).map(|(id, _)| id.clone());
+        if let Some(id) = oldest {
+            tracing::warn!(stream = %id, "stream dropped: {WAITING_MAX} younger ones are waiting");
+            self.waiting.remove(&id);
         }
     }
 }

@@ -76,7 +76,6 @@ impl From<EnterError> for Error {
     fn from(error: EnterError) -> Error {
         let code = match error {
             EnterError::Taken(_) => Code::ALREADY_EXISTS,
-            EnterError::Full => Code::RESOURCE_EXHAUSTED,
             EnterError::Io(_) => Code::INTERNAL,
         };
         refuse(code, error)

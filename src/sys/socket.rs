@@ -4,7 +4,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::pin::Pin;
@@ -12,10 +12,11 @@ use std::task::{Context, Poll};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    bind, listen, recv, shutdown, socket, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType,
-    UnixAddr,
+    bind, listen, recv, send, shutdown, socket, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag,
+    SockType, UnixAddr,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio_vsock::{VsockAddr, VsockListener, VsockStream, VMADDR_CID_ANY};
 
@@ -56,6 +57,23 @@ impl Socket {
         }
     }
 
+    /// Whether the peer has gone and has left nothing to read: both directions are closed, and empty. Does not block.
+    pub fn peer_has_gone(&self) -> bool {
+        peer_has_gone(self.as_fd())
+    }
+
+    /// Watches for the peer to go. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// Those of dup(2) and epoll_ctl(2).
+    pub fn watch_peer(&self) -> io::Result<PeerWatch> {
+        let own = self.as_fd().try_clone_to_owned()?;
+        // SAFETY: the descriptor is owned by the `AsyncFd`, stays open as long as it, and is never replaced.
+        let watched =
+            unsafe { AsyncFd::register_with_interest(own, Interest::READABLE | Interest::WRITABLE) };
+        Ok(PeerWatch(watched?))
+    }
+
     /// Shuts both directions down, and says whether the connection has come to its end: the peer has taken everything
     /// and is gone. Does not block.
     ///
@@ -71,6 +89,36 @@ impl Socket {
         // `shutdown` sets the sender's side only; that the peer is done shows when a read is no longer an end of file.
         Ok(recv(fd, &mut [0; 1], MsgFlags::MSG_DONTWAIT) == Err(Errno::ENOTCONN))
     }
+}
+
+/// Sees the peer of a socket go, while the socket itself is somebody else's. It has a descriptor of its own, without
+/// which one that watches would take events from one that reads; until it is dropped the connection stays open.
+pub struct PeerWatch(AsyncFd<OwnedFd>);
+
+impl PeerWatch {
+    /// Waits until the peer has gone and has left nothing to read: for ever if it has left something. Cancel safe.
+    pub async fn gone(&self) {
+        // A socket to which little is written is writable, so every event of it shows here, a half-close too.
+        while let Ok(mut event) = self.0.writable().await {
+            if peer_has_gone(self.0.as_fd()) {
+                return;
+            }
+            if event.ready().is_write_closed() {
+                break;
+            }
+            event.clear_ready();
+        }
+        std::future::pending().await
+    }
+}
+
+/// A vsock has no EPOLLHUP for it, so it is told by what calls that move nothing say.
+fn peer_has_gone(fd: BorrowedFd<'_>) -> bool {
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    let is_gone = |error| error != Errno::EAGAIN;
+    // Of no bytes, but it fails like any other once the peer reads no more.
+    send(fd, &[], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).is_err_and(is_gone)
+        && recv(fd, &mut [0; 1], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK).map_or_else(is_gone, |n| n == 0)
 }
 
 impl Listener {

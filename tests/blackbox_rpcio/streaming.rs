@@ -1,5 +1,6 @@
 //! The Streaming service: what is opened there is a stream like those of the stream port.
 
+use vminit_shim::api::containerd::api::CreateTaskRequest;
 use vminit_shim::api::protobuf::well_known_types::any::Any;
 use vminit_shim::api::protobuf::Message;
 use vminit_shim::api::streaming::StreamInit;
@@ -8,10 +9,11 @@ use vminit_shim::api::transfer::{Data, WindowUpdate};
 use vminit_shim::api::ttrpc::r#async::ClientStream;
 use vminit_shim::api::ttrpc::{self, Code};
 use vminit_shim::api::type_url;
-use vminit_shim::client::{Guest, INIT};
+use vminit_shim::client::{context, Guest, INIT};
+use vminit_shim::spec;
 use vminitd_test_support::calls::{reap, rpc_code};
 use vminitd_test_support::chance::noise;
-use vminitd_test_support::{Daemon, MIB};
+use vminitd_test_support::{Daemon, MIB, PATIENCE};
 
 use crate::rig::{answers, assert_same, create, file, running, soon, text};
 
@@ -164,6 +166,33 @@ async fn stdin_flows_through_cat_to_stdout() {
     let ((), got) = tokio::join!(stdin.write(&sent), stdout.read_to_end(WINDOW));
     assert_same(&got, &sent);
     assert_eq!(reap(&guest, "a", INIT).await, 0, "cat saw the end of its stdin");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn the_streams_of_a_terminal_are_a_stdin_and_an_output() {
+    let daemon = Daemon::with_fake_runc().await;
+    let guest = daemon.guest().await;
+    let (mut stdin, mut stdout) = (HostStream::open(&guest, "1").await, HostStream::open(&guest, "2").await);
+    let config = spec::container(&["write", "stdout", "shown", ";", "exit", "0"]);
+    let request = CreateTaskRequest {
+        id: "a".into(),
+        bundle: guest.bundle("a", &config).await.expect("bundle"),
+        stdin: "stream://1".into(),
+        stdout: "stream://2".into(),
+        terminal: true,
+        ..Default::default()
+    };
+    guest.client.task().create(context(PATIENCE, "default"), &request).await.expect("create");
+    assert!(stdin.receive().await.expect("it is open"));
+    assert_eq!(stdin.credit, WINDOW);
+    guest.start("a", INIT).await.expect("start");
+    stdout.grant(WINDOW).await;
+    let shown = async { while stdout.receive().await.expect("a good end") {} };
+    let (status, ()) = tokio::join!(reap(&guest, "a", INIT), shown);
+    assert_eq!(status, 0);
+    assert_same(&stdout.received, b"shown");
+    assert_eq!(stdout.credit, 0, "who only reads is granted nothing");
     daemon.stop().await;
 }
 

@@ -119,7 +119,11 @@ async fn clients_that_vanish_in_or_after_their_handshake_leave_nothing() {
     let level = Level::of(&rig.daemon);
     for n in 0..200_u32 {
         let mut socket = rig.dial().await;
-        socket.write_all(&n.to_be_bytes()[..(n % 4) as usize]).await.expect("write");
+        socket.write_all(&n.to_be_bytes()[..(n % 5) as usize]).await.expect("write");
+        // Of those that have said all of it, every other one waits for the answer.
+        if n % 10 == 4 {
+            assert_eq!(socket.read_u32().await.expect("the echo"), n);
+        }
     }
     level.is_back(&rig.daemon).await;
     // One that vanishes later is taken for a host that has closed its end, and the process is none the worse for it.
@@ -129,6 +133,36 @@ async fn clients_that_vanish_in_or_after_their_handshake_leave_nothing() {
     rig.guest.start("c", INIT).await.expect("start");
     assert_eq!(rig.reap("c", INIT).await, 0);
     rig.serves("after").await;
+    rig.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn streams_that_nobody_claims_keep_nobody_out() {
+    raise_the_limit();
+    let rig = Rig::start().await;
+    let mut abandoned = Vec::new();
+    for id in 0..SILENT as u32 {
+        let mut socket = rig.dial().await;
+        // Apart from the ids of the good clients.
+        socket.write_u32(1_000_000 + id).await.expect("write");
+        assert_eq!(socket.read_u32().await.expect("the echo"), 1_000_000 + id);
+        abandoned.push(socket);
+    }
+    rig.serves("beside").await;
+    drop(abandoned);
+    rig.serves("after").await;
+    rig.daemon.stop().await;
+}
+
+/// A host that failed before its request, and begins again with the same ids.
+#[tokio::test]
+async fn an_id_whose_client_vanished_can_be_dialled_again() {
+    let rig = Rig::start().await;
+    for _ in 0..2 {
+        let mut socket = rig.dial().await;
+        socket.write_u32(70_000).await.expect("write");
+        assert_eq!(socket.read_u32().await.expect("the echo"), 70_000);
+    }
     rig.daemon.stop().await;
 }
 

@@ -66,15 +66,16 @@ pub fn serve_stdin(pipe: Sender, tasks: &Tracked) -> (Input, ServedStdin) {
 }
 
 /// Starts to read a pipe, and says on `done` when it was read to its end. When the process is deleted
-/// subscriptions end, and the rest is read for nobody.
+/// subscriptions end, and the rest is read for nobody until `stopping` turns true.
 pub fn serve_output(
     pipe: Receiver,
     done: watch::Sender<bool>,
     deletion: Deletion,
+    stopping: watch::Receiver<bool>,
     tasks: &Tracked,
 ) -> Output {
     let (output, feed) = output::output();
-    tasks.spawn(output::fan_out(pipe, feed, done, deletion));
+    tasks.spawn(output::fan_out(pipe, feed, done, deletion, stopping));
     output
 }
 
@@ -85,6 +86,19 @@ mod tests {
     use tokio::net::unix::pipe::pipe;
 
     #[tokio::test]
+    async fn what_is_read_for_nobody_ends_at_the_stop() {
+        let tasks = Tracked::default();
+        let (_held, from_process) = pipe().expect("a pipe");
+        let (done_tx, mut done) = watch::channel(false);
+        let (kept, deletion) = crate::io::deletion::deletion();
+        let (stop, stopping) = watch::channel(false);
+        serve_output(from_process, done_tx, deletion, stopping, &tasks);
+        drop(kept);
+        stop.send_replace(true);
+        done.wait_for(|done| *done).await.expect("the end is told");
+    }
+
+    #[tokio::test]
     async fn when_the_process_is_deleted_writes_fail_and_subscriptions_end() {
         let tasks = Tracked::default();
         let (to_process, _stdin) = pipe().expect("a pipe");
@@ -92,7 +106,8 @@ mod tests {
         let (input, relay) = serve_stdin(to_process, &tasks);
         let (done_tx, mut done) = watch::channel(false);
         let (kept, deletion) = crate::io::deletion::deletion();
-        let output = serve_output(from_process, done_tx, deletion, &tasks);
+        let (_stop, stopping) = watch::channel(false);
+        let output = serve_output(from_process, done_tx, deletion, stopping, &tasks);
         let (waiting, subscription) = (input.write(vec![0; 1 << 20]), output.subscribe());
         drop((relay, kept));
         assert_eq!(waiting.await, Err(InputError::Closed));

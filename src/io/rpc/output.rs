@@ -17,6 +17,10 @@ use crate::lock::Lock;
 /// The stretch: enough for the first words of a process whose host subscribes late, and for a reader that hiccups.
 const KEPT_BYTES: usize = 1 << 20;
 
+/// How far the process may run ahead of the furthest subscriber. The rest of the stretch is what another may lag behind
+/// that one: with none of it, of two that are equally fast one would be cut off.
+const AHEAD_BYTES: usize = KEPT_BYTES / 2;
+
 /// How long the furthest subscriber may hold up a process. Patient with a host that pauses, not with one that hangs.
 const STALL: Duration = Duration::from_secs(30);
 
@@ -73,14 +77,23 @@ pub fn output() -> (Output, Feed) {
 }
 
 /// Reads the pipe to its end and says so on `done`. The output ends there, or with the process.
-pub async fn fan_out(mut pipe: Receiver, feed: Feed, done: watch::Sender<bool>, deletion: Deletion) {
+pub async fn fan_out(
+    mut pipe: Receiver,
+    feed: Feed,
+    done: watch::Sender<bool>,
+    deletion: Deletion,
+    mut stopping: watch::Receiver<bool>,
+) {
     tokio::select! {
         () = copy(&mut pipe, &feed) => {}
         () = deletion => {}
     }
     drop(feed);
     // Whoever still holds the pipe must neither block nor be killed by SIGPIPE.
-    relay::discard(pipe).await;
+    tokio::select! {
+        () = relay::discard(pipe) => {}
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
     done.send_replace(true);
 }
 
@@ -194,7 +207,7 @@ impl Stretch {
 
     fn has_room(&self) -> bool {
         let furthest = self.subscribers.values().max();
-        furthest.is_none_or(|furthest| self.end() - furthest + BLOCK_BYTES as u64 <= KEPT_BYTES as u64)
+        furthest.is_none_or(|furthest| self.end() - furthest + BLOCK_BYTES as u64 <= AHEAD_BYTES as u64)
     }
 
     /// Says whether bytes that nobody had been sent were dropped for the first time since somebody was sent some.

@@ -3,7 +3,8 @@
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 
-use super::{EnterError, Place, StreamTable};
+use super::place::Place;
+use super::{EnterError, StreamTable};
 use crate::io::StreamId;
 use crate::sys::socket::Socket;
 
@@ -96,12 +97,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn there_are_no_more_than_the_table_holds() {
+    async fn the_oldest_gives_way_when_the_table_is_full() {
         let table = table();
-        let held: Vec<_> = (0..WAITING_MAX as u32)
-            .map(|id| table.attach(StreamId::number(id)).map(|(_, place)| place))
-            .collect();
-        assert!(held.iter().all(Result::is_ok));
-        assert!(matches!(table.attach(StreamId::number(u32::MAX)), Err(EnterError::Full)));
+        let (mut oldest, _place) = table.attach(id()).expect("a free id");
+        let others: Vec<_> =
+            (100..100 + WAITING_MAX as u32).map(|id| table.attach(StreamId::number(id))).collect();
+        assert!(others.iter().all(Result::is_ok));
+        assert_eq!(oldest.socket.read(&mut [0]).await.ok(), Some(0), "its other end is closed");
+        assert!(table.claim(&[id()]).is_err());
     }
 }

@@ -116,17 +116,83 @@ async fn a_claimed_stream_does_not_expire() {
 }
 
 #[tokio::test]
-async fn the_number_of_waiting_streams_is_bounded() {
+async fn the_oldest_stream_gives_way_to_a_new_one() {
     let table = StreamTable::new(NUMERIC);
     let mut hosts = Vec::new();
-    for id in 0..WAITING_MAX as u32 {
+    for id in 0..=WAITING_MAX as u32 {
         hosts.push(open(&table, id).await);
     }
-    let mut refused = connect(&table);
-    refused.write_u32(u32::MAX).await.expect("send the id");
-    assert_closed(refused).await;
-    drop(table.claim(&[StreamId::number(0)]));
-    hosts.push(open(&table, u32::MAX).await);
+    assert_closed(hosts.swap_remove(0)).await;
+    assert_eq!(table.table().waiting.len(), WAITING_MAX);
+    assert!(table.claim(&[StreamId::number(1), StreamId::number(WAITING_MAX as u32)]).is_ok());
+}
+
+/// Waits until this many streams are waiting, which must be before any expires.
+async fn waiting(table: &StreamTable, count: usize) {
+    let reached = async {
+        while table.table().waiting.len() != count {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(NUMERIC.unclaimed / 4, reached).await.expect("in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_host_has_gone_leaves() {
+    let table = StreamTable::new(NUMERIC);
+    let heard = open(&table, 1).await;
+    let mut unheard = connect(&table);
+    unheard.write_u32(2).await.expect("send the id");
+    let mut halved = open(&table, 3).await;
+    waiting(&table, 3).await;
+    halved.shutdown().await.expect("half-close");
+    drop((heard, unheard));
+    waiting(&table, 1).await;
+    assert!(table.table().waiting.contains_key(&StreamId::number(3)), "a half-close is the end of a stdin");
+    drop(halved);
+    waiting(&table, 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_may_come_just_after_its_host_has_closed_an_empty_stdin() {
+    let table = StreamTable::new(NUMERIC);
+    let (first, second) = (open(&table, 1).await, open(&table, 2).await);
+    drop(first);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(table.claim(&[StreamId::number(1), StreamId::number(2)]).is_ok());
+    drop(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_host_wrote_before_it_went_is_kept() {
+    let table = StreamTable::new(NUMERIC);
+    let mut host = open(&table, 1).await;
+    host.write_all(b"all").await.expect("write");
+    drop(host);
+    let gone = open(&table, 2).await;
+    drop(gone);
+    waiting(&table, 1).await;
+    let mut second = connect(&table);
+    second.write_u32(1).await.expect("send the id");
+    assert_closed(second).await;
+    let mut streams = table.claim(&[StreamId::number(1)]).expect("it waits");
+    let mut stdin = streams.take(&StreamId::number(1)).expect("it was claimed");
+    let mut all = Vec::new();
+    stdin.read_to_end(&mut all).await.expect("read");
+    assert_eq!(all, b"all");
+}
+
+#[tokio::test]
+async fn the_id_of_a_host_that_has_gone_can_be_dialled_again() {
+    let table = StreamTable::new(NUMERIC);
+    for _ in 0..3 {
+        drop(open(&table, 7).await);
+    }
+    let mut host = open(&table, 7).await;
+    let mut streams = table.claim(&[StreamId::number(7)]).expect("it waits");
+    let mut guest = streams.take(&StreamId::number(7)).expect("it was claimed");
+    guest.write_all(b"x").await.expect("write");
+    assert_eq!(host.read_u8().await.expect("read"), b'x', "it is the last one");
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,6 +205,28 @@ async fn the_oldest_silent_host_gives_way() {
     assert_closed(oldest).await;
     let _good = open(&table, 1).await;
     assert!(started.elapsed() < NUMERIC.handshake);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refused_are_bounded_like_those_in_their_handshake() {
+    let table = StreamTable::new(NAMED);
+    let started = tokio::time::Instant::now();
+    let (_first, _) = say(&table, b"name", 8).await;
+    // It is told, and does not go.
+    let refusal = framed(b"stream \"name\" already exists");
+    let (refused, answer) = say(&table, b"name", refusal.len()).await;
+    assert_eq!(answer, refusal);
+    assert_eq!(table.table().handshakes.len(), 1, "it is counted");
+    let _others: Vec<UnixStream> = (0..HANDSHAKES_MAX).map(|_| connect(&table)).collect();
+    let error = loop {
+        // The paused clock stands still while this is busy.
+        tokio::task::yield_now().await;
+        if let Err(error) = refused.try_write(b"x") {
+            break error;
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    assert!(started.elapsed() < NAMED.handshake);
 }
 
 // ---- by name

@@ -57,12 +57,35 @@ fn the_furthest_sets_the_pace_and_the_slow_is_cut_off() {
     while stretch.has_room() {
         stretch.append(&[0; BLOCK_BYTES]);
     }
-    assert_eq!(stretch.bytes.len(), KEPT_BYTES, "both are slow: the process waits");
-    take(&mut stretch, fast).expect("it is not cut off");
-    assert!(stretch.has_room());
+    assert_eq!(stretch.bytes.len(), AHEAD_BYTES, "both are slow: the process waits");
+    while stretch.bytes.len() < KEPT_BYTES {
+        take(&mut stretch, fast).expect("it is not cut off");
+        assert!(stretch.has_room());
+        stretch.append(&[0; BLOCK_BYTES]);
+    }
+    assert!(stretch.next(slow).is_ok(), "it is at the edge");
     stretch.append(&[0]);
     assert_eq!(stretch.next(slow), Err(CutOff));
-    assert_eq!(take(&mut stretch, fast), Ok(vec![0]));
+    assert_eq!(take(&mut stretch, fast).map(|taken| taken.len()), Ok(BLOCK_BYTES + 1));
+}
+
+#[test]
+fn none_of_two_that_take_turns_is_cut_off() {
+    let mut stretch = Stretch::default();
+    let both = [stretch.subscribe(), stretch.subscribe()];
+    for _ in 0..256 {
+        while stretch.has_room() {
+            stretch.append(&[0; BLOCK_BYTES]);
+        }
+        for id in both {
+            assert!(matches!(stretch.next(id), Ok(Next::Bytes(_))));
+            stretch.advance(id, BLOCK_BYTES);
+            // The process is quick.
+            while stretch.has_room() {
+                stretch.append(&[0; BLOCK_BYTES]);
+            }
+        }
+    }
 }
 
 #[test]
@@ -84,7 +107,8 @@ async fn a_subscriber_that_hangs_does_not_hold_up_the_process_for_ever() {
     let (mut process, pipe) = pipe().expect("a pipe");
     let (done_tx, mut done) = watch::channel(false);
     let (_kept, deletion) = crate::io::deletion::deletion();
-    let fanning = tokio::spawn(fan_out(pipe, feed, done_tx, deletion));
+    let (_stop, stopping) = watch::channel(false);
+    let fanning = tokio::spawn(fan_out(pipe, feed, done_tx, deletion, stopping));
     process.write_all(&vec![7; 4 * KEPT_BYTES]).await.expect("somebody reads the pipe");
     drop(process);
     done.wait_for(|done| *done).await.expect("the end is told");
