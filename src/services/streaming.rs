@@ -300,4 +300,19 @@ mod tests {
         let ended = first_message(future::ready(None), Duration::MAX).await;
         assert_eq!(ended.map_err(|error| error::status(error).code()), Err(ttrpc::Code::INVALID_ARGUMENT));
     }
+
+    /// A call has no cancel on the wire: a client that gave up looks like one that is slow.
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_grants_nothing_is_given_up_only_once_its_process_is_gone() {
+        let (host, mut guest) = tokio::net::UnixStream::pair().expect("a socket pair");
+        guest.write_all(b"not granted").await.expect("write");
+        let (source, _sink) = host.into_split();
+        let slow = timeout(Duration::from_secs(3600), given_up(&source)).await;
+        slow.expect_err("the process may still write");
+        drop(guest);
+        let started = tokio::time::Instant::now();
+        given_up(&source).await;
+        let waited = started.elapsed();
+        assert!((LAST_GRANT..=LAST_GRANT + LOOK_EVERY).contains(&waited), "{waited:?}");
+    }
 }
