@@ -5,11 +5,15 @@ set -eu
 package=${1:-vminitd}
 cd "$(dirname "$0")/.."
 target=x86_64-unknown-linux-musl
+# The relocations of a static PIE in the packed form take a few hundred bytes in place of 77 kB; musl (from 1.2.4) and
+# glibc (from 2.36) apply them at start.
+flags="-C link-arg=-Wl,-z,pack-relative-relocs"
 if ! rustup target list --installed | grep -qx "$target" && ! rustup target add "$target" >/dev/null 2>&1; then
     target=x86_64-unknown-linux-gnu
     echo "guest: rustup cannot add the musl target, so glibc is linked in: the binary will be larger"
-    export RUSTFLAGS="${RUSTFLAGS:-} -C target-feature=+crt-static"
+    flags="$flags -C target-feature=+crt-static"
 fi
+export RUSTFLAGS="${RUSTFLAGS:-} $flags"
 echo "guest: building $package for $target"
 cargo build -q -p "$package" --profile guest --target "$target"
 mkdir -p build

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Lock<T>(Mutex<T>);
 
 impl<T> Lock<T> {
-    pub fn new(value: T) -> Lock<T> {
+    pub const fn new(value: T) -> Lock<T> {
         Lock(Mutex::new(value))
     }
 

@@ -1,34 +1,31 @@
-//! What differs between the hosts that may boot this guest: one table, one struct.
+//! What differs between the hosts that may boot this guest: one table of settings, one struct that they end in.
 //!
-//! No other file asks which host it is; it reads the row it needs. Rows that a launcher must be able to change are
-//! flags too: the ports, the way streams are named and closed, and what is done to a spec.
+//! No other file asks which host it is; it reads the row it needs. A host's row is a source of settings like the others,
+//! below all that a launcher may say (`config/`).
 
 pub use crate::io::{StreamClose, StreamIds};
 pub use crate::runc::spec::Policy;
 
-/// What one host expects of its guest.
+/// What one host expects of its guest, with what was set in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// The name given to `-host`.
+    /// The name of the host.
     pub name: &'static str,
     /// Who opens the RPC connection.
     pub mode: Mode,
-    /// Port of the ttrpc services.
-    pub rpc_port: u32,
-    /// Port of the raw stdio streams.
-    pub stream_port: u32,
     /// How streams are named on the stream port.
     pub stream_ids: StreamIds,
     /// How the end of a stream is made known to the host.
     pub stream_close: StreamClose,
     /// Who publishes TaskDelete.
     pub delete_event: DeleteEvent,
+    /// Whether the guest powers off by itself once a PrepareShutdown was answered, its connection has closed, and nothing
+    /// else is asked for.
+    pub poweroff_after_prepare: bool,
     /// What is done to a `config.json` before the OCI runtime reads it.
     pub spec: Policy,
     /// What `System.Info` answers as version.
-    pub version: &'static str,
-    /// Where the OCI runtime is looked for; the first that exists is taken.
-    pub runtimes: &'static [&'static str],
+    pub version: String,
 }
 
 /// Who opens the RPC connection.
@@ -50,31 +47,27 @@ pub enum DeleteEvent {
 /// The version of this build.
 pub const BUILD_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-const RUNTIMES: &[&str] = &["/sbin/runc", "/sbin/crun"];
+/// Where the OCI runtime is looked for; the first that exists is taken.
+pub const RUNTIMES: [&str; 2] = ["/sbin/runc", "/sbin/crun"];
 
-const GENERIC: Profile = Profile {
-    name: "generic",
-    mode: Mode::Listen,
-    rpc_port: 1024,
-    stream_port: 1025,
-    stream_ids: StreamIds::Numeric,
-    stream_close: StreamClose::Delete,
-    delete_event: DeleteEvent::Guest,
-    spec: Policy::AsIs,
-    version: BUILD_VERSION,
-    runtimes: RUNTIMES,
-};
+pub const MODES: [(&str, Mode); 2] = [("listen", Mode::Listen), ("dial", Mode::Dial)];
 
-/// All hosts that are known; the first is the default.
-pub const PROFILES: [Profile; 3] = [
-    GENERIC,
-    Profile { name: "spinbox", delete_event: DeleteEvent::Host, spec: Policy::Relaxed, ..GENERIC },
-    Profile { name: "nerdbox", mode: Mode::Dial, stream_ids: StreamIds::Named, version: "dev", ..GENERIC },
+pub const STREAM_IDS: [(&str, StreamIds); 2] = [("numeric", StreamIds::Numeric), ("named", StreamIds::Named)];
+
+pub const STREAM_CLOSES: [(&str, StreamClose); 2] =
+    [("delete", StreamClose::Delete), ("eof", StreamClose::Eof)];
+
+pub const DELETE_EVENTS: [(&str, DeleteEvent); 2] =
+    [("guest", DeleteEvent::Guest), ("host", DeleteEvent::Host)];
+
+pub const SPECS: [(&str, Policy); 2] = [("as-is", Policy::AsIs), ("relaxed", Policy::Relaxed)];
+
+/// The settings in which a host differs from the defaults: key and value.
+pub type Differences = &'static [(&'static str, &'static str)];
+
+/// All hosts that are known. The first is the default, and the defaults are made for it.
+pub const HOSTS: [(&str, Differences); 3] = [
+    ("generic", &[]),
+    ("spinbox", &[("delete_event", "host"), ("spec", "relaxed"), ("poweroff_after_prepare", "true")]),
+    ("nerdbox", &[("mode", "dial"), ("stream_ids", "named"), ("report_version", "dev")]),
 ];
-
-impl Profile {
-    /// The profile called `name`, if there is one.
-    pub fn named(name: &str) -> Option<Profile> {
-        PROFILES.into_iter().find(|profile| profile.name == name)
-    }
-}

@@ -33,10 +33,11 @@ const NOSUID_NOEXEC: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC);
 const NOSUID_NODEV: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 const CLOSED: MsFlags = NOSUID_NOEXEC.union(MsFlags::MS_NODEV);
 
-/// In the order to mount. Programs may run from `/var/lib/spin-stack`, where a host puts its agent, and nowhere else
+const PROC: Mount = row("proc", "/proc", "proc", CLOSED, "");
+
+/// What is mounted after /proc, in this order. Programs may run from `/var/lib/spin-stack`, where a host puts its agent, and nowhere else
 /// that is writable.
-const MOUNTS: [Mount; 9] = [
-    row("proc", "/proc", "proc", CLOSED, ""),
+const MOUNTS: [Mount; 8] = [
     row("sysfs", "/sys", "sysfs", CLOSED, ""),
     row("none", "/sys/fs/cgroup", "cgroup2", NONE, ""),
     row("tmpfs", "/run", "tmpfs", CLOSED, ""),
@@ -46,6 +47,10 @@ const MOUNTS: [Mount; 9] = [
     row("devpts", "/dev/pts", "devpts", NOSUID_NOEXEC, "gid=5,mode=0620,ptmxmode=0666"),
     row("shm", "/dev/shm", "tmpfs", CLOSED, "mode=1777,size=64m"),
 ];
+
+/// Message queues, for containers that share the VM's IPC namespace and so are given this mount. Not every kernel has
+/// them.
+const MQUEUE: Mount = row("mqueue", "/dev/mqueue", "mqueue", CLOSED, "");
 
 const LINKS: [(&str, &str); 5] = [
     ("/dev/fd", "/proc/self/fd"),
@@ -58,11 +63,23 @@ const LINKS: [(&str, &str); 5] = [
 /// The device number of /dev/fuse (Documentation/admin-guide/devices.txt in the kernel).
 const FUSE: (u64, u64) = (10, 229);
 
+/// Mounts /proc, unless it is there. It comes before the boot, because the kernel command line is read from it; the boot
+/// takes it along to its root.
+pub fn mount_proc() -> io::Result<()> {
+    // The kernel would mount another one over it (proc(5) is made anew for each mount since Linux 5.8).
+    match Path::new("/proc/self").exists() {
+        true => Ok(()),
+        false => mount_row(&PROC),
+    }
+}
+
 /// Mounts the table, making the mount points.
 pub(super) fn mount_all(boot: &mut Boot<'_>) {
+    boot.attempt(PROC.target, mount_proc());
     for row in MOUNTS {
         boot.attempt(row.target, mount_row(&row));
     }
+    boot.attempt(MQUEUE.target, if_known(mount_row(&MQUEUE)));
     boot.attempt("/run/lock", make_dir("/run/lock", 0o1777));
 }
 
@@ -71,6 +88,14 @@ fn mount_row(row: &Mount) -> io::Result<()> {
     match mount(row.source, Path::new(row.target), row.kind, row.flags, row.data) {
         // The kernel has mounted it already, as it does with devtmpfs on a root that is a disk.
         Err(error) if error.kind() == ErrorKind::ResourceBusy => Ok(()),
+        result => result,
+    }
+}
+
+/// A kind of file system that the kernel lacks is no failure.
+fn if_known(mounted: io::Result<()>) -> io::Result<()> {
+    match mounted {
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
         result => result,
     }
 }
@@ -105,22 +130,8 @@ fn unless_there(made: io::Result<()>) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::MetadataExt;
 
-    use nix::unistd::{chdir, chroot};
-
-    use super::super::tests::failures_of;
+    use super::super::tests::{failures_of, in_empty_root};
     use super::*;
-    use crate::sys::testing::in_private_mounts;
-
-    /// Runs `body` with an empty root.
-    fn in_empty_root(body: impl FnOnce() + Send) {
-        let dir = tempfile::tempdir().unwrap();
-        in_private_mounts(|| {
-            mount("root", dir.path(), "tmpfs", NONE, "").unwrap();
-            chroot(dir.path()).unwrap();
-            chdir("/").unwrap();
-            body();
-        });
-    }
 
     #[test]
     fn an_empty_root_gets_its_file_systems() {
@@ -128,7 +139,7 @@ mod tests {
             assert_eq!(failures_of(mount_all), 0);
 
             let mounted = fs::read_to_string("/proc/thread-self/mountinfo").unwrap();
-            for row in MOUNTS {
+            for row in [PROC].into_iter().chain(MOUNTS) {
                 assert!(mounted.contains(&format!(" {} ", row.target)), "{} is not in {mounted}", row.target);
             }
             assert_eq!(fs::metadata("/run/lock").unwrap().mode() & 0o7777, 0o1777);

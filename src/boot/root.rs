@@ -14,8 +14,8 @@ const NEW_ROOT: &str = "/.root";
 /// If `/` is an initramfs, binds it onto itself and moves that over `/`.
 ///
 /// The initramfs is the first mount of the kernel and has no parent, which pivot_root(2) asks of the old root
-/// (Linux before 7.0). The bind mount has one, and shows the same files. Only before other mounts are made, and with
-/// one thread: the root and the working directory of other threads would stay.
+/// (Linux before 7.0). The bind mount has one, and shows the same files; what is mounted already, /proc at most, comes
+/// along. All threads of the process move.
 pub(super) fn move_off_initramfs() -> io::Result<()> {
     if !is_memory_backed(Path::new("/"))? {
         return Ok(());

@@ -1,17 +1,16 @@
 //! Arguments in the style of Go's `flag` package, split into keys and values. Pure; it knows no key's meaning.
 //!
 //! `-name=value` or `-name value` with one dash or two, booleans `-name` or `-name=value`, the end at `--` or at
-//! the first other word. Two things differ from Go: words before the first flag are skipped, because the kernel
-//! hands init every word of its command line that it does not know; and a word after an unknown flag is taken for
-//! its value.
+//! the first other word. Three things differ from Go: words before the first flag are skipped, because the kernel
+//! hands init every word of its command line that it does not know; so are `vminitd.<key>=<value>`, which are read from
+//! the kernel command line wherever they stand; and a word after an unknown flag is taken for its value.
 
 use std::ffi::OsString;
 
 use super::key::Key;
-use super::Problem;
-
-/// What one flag says.
-pub(super) type Assignment = Result<(Key, String), Problem>;
+use super::settings::{Assignment, Source};
+use super::value::Given;
+use super::{excerpt, Problem};
 
 /// Splits the arguments (those after argv[0]); total, whatever they are.
 pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Vec<Assignment> {
@@ -22,30 +21,30 @@ pub(super) fn parse(args: impl IntoIterator<Item = OsString>) -> Vec<Assignment>
         let arg = arg.to_string_lossy();
         match Word::of(&arg) {
             Word::End => break,
-            Word::Stray if words_are_skipped => {}
+            Word::Stray if words_are_skipped || arg.starts_with("vminitd.") => {}
             Word::Stray => break,
             Word::Flag(name, value) => {
                 let unknown = Key::named(name).is_none();
                 words_are_skipped = unknown && value.is_none();
                 assignments.push(assignment(name, value, &mut args));
             }
-            Word::Malformed => assignments.push(Err(Problem::Malformed(arg.into_owned()))),
+            Word::Malformed => assignments.push(Err(Problem::Malformed(excerpt(&arg)))),
         }
     }
     assignments
 }
 
 fn assignment(name: &str, value: Option<&str>, rest: &mut impl Iterator<Item = OsString>) -> Assignment {
-    let key = Key::named(name).ok_or_else(|| Problem::Unknown(name.to_owned()))?;
+    let key = Key::named(name).ok_or_else(|| Problem::Unknown { from: Source::Flag, name: excerpt(name) })?;
     let value = match value {
         Some(value) => value.to_owned(),
-        None if key.is_bool() => "true".to_owned(),
+        None if key.kind().is_bool() => "true".to_owned(),
         None => {
-            let next = rest.next().ok_or(Problem::NoValue(key.name()))?;
-            next.into_string().map_err(|raw| Problem::Malformed(raw.to_string_lossy().into_owned()))?
+            let next = rest.next().ok_or(Problem::NoValue { from: Source::Flag, name: key.name() })?;
+            next.to_string_lossy().into_owned()
         }
     };
-    Ok((key, value))
+    Ok((key, Given::Text(value)))
 }
 
 enum Word<'a> {

@@ -1,30 +1,48 @@
 //! What the daemon is told to do: settings from every source, checked and completed once, then never changed.
 //!
-//! A profile gives the defaults and the flags replace them. Values reach the settings only through
-//! [`Settings::set`], so a source that comes later (kernel command line, file) is one more caller, before the
-//! flags: the last to speak wins. Nothing here touches the system, but for the look at which runtime exists.
+//! A flag prevails over the kernel command line, that over the file, that over the environment, that over the host's
+//! profile. A value that cannot be read is a [`Problem`] and leaves the key to the next source, so nothing that a source
+//! holds can stop PID 1. All sources speak through [`Settings::set`]. Besides reading them, nothing here touches the
+//! system, but for the look at which runtime exists.
 
-mod bounds;
+mod cmdline;
+mod file;
 mod flags;
 mod key;
+mod print;
+mod settings;
 #[cfg(test)]
 mod tests;
+mod typed;
+mod value;
 mod wiring;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use bounds::Bounds;
-use key::{Key, Settings};
+use key::Key;
+pub use settings::Source;
+use settings::{Assignment, Settings};
+pub use typed::{Bounds, Machine, Supervisor};
+use value::Given;
 
-use crate::profile::{Profile, PROFILES};
+use crate::logging::{Format, FORMATS};
+use crate::profile::{
+    Profile, BUILD_VERSION, DELETE_EVENTS, HOSTS, MODES, RUNTIMES, SPECS, STREAM_CLOSES, STREAM_IDS,
+};
+use crate::shutdown;
 use crate::wire::Address;
+
+/// Problems that are told one by one; a file of nonsense must not drown the log of the boot.
+const PROBLEMS_MAX: usize = 32;
 
 /// Everything the guest reads about how it is to behave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Log at level debug, else info.
     pub debug: bool,
+    /// The form of log lines.
+    pub log: Format,
     /// The host's profile, with the rows that were set replaced.
     pub profile: Profile,
     /// Where the ttrpc services listen.
@@ -33,64 +51,75 @@ pub struct Config {
     pub stream: Address,
     /// Times, sizes and counts that nothing may exceed.
     pub bounds: Bounds,
+    /// What boot prepares besides what every VM gets.
+    pub machine: Machine,
+    pub supervisor: Supervisor,
+    pub power: shutdown::Settings,
     runtime: Option<PathBuf>,
     state_dir: Option<PathBuf>,
 }
 
-/// A setting that was ignored; the default is used in its place.
+/// A setting that was ignored; the next source is used in its place.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    #[error("unknown flag -{0}")]
-    Unknown(String),
+    #[error("unknown key {name:?} ({from})")]
+    Unknown { from: Source, name: String },
     #[error("malformed flag {0:?}")]
     Malformed(String),
-    #[error("flag -{0} needs a value")]
-    NoValue(&'static str),
-    #[error("invalid value {value:?} for {name}: expected {expected}")]
-    BadValue { name: &'static str, value: String, expected: &'static str },
+    #[error("{name} needs a value ({from})")]
+    NoValue { from: Source, name: &'static str },
+    #[error("invalid value {value:?} for {name} ({from}): expected {expected}")]
+    BadValue { from: Source, name: &'static str, value: String, expected: String },
+    #[error("cannot read {path:?} ({from}): {error}")]
+    Unreadable { from: Source, path: PathBuf, error: String },
+    #[error("the file is not JSON: {0}")]
+    NotJson(String),
+    #[error("the file is not a JSON object")]
+    NotAnObject,
     #[error("the RPC and the stream endpoint are the same")]
     SameEndpoint,
-    #[error("-version does nothing in PID 1")]
-    VersionAsPid1,
+    #[error("-{0} does nothing in PID 1")]
+    OrderToPid1(&'static str),
     #[error("-listen, -stream-listen (both unix://) and -state-dir are needed when not PID 1")]
     NotPid1,
+    #[error("{0} more problems")]
+    More(usize),
 }
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "there is one value of it, for a moment at start")]
 pub enum Start {
-    /// Print the version and exit 0.
-    Version,
+    /// Print this text to stdout and exit 0.
+    Print(String),
     /// Print this text to stderr and exit 2.
     Usage(String),
     /// Serve, after logging what was wrong with the settings. In PID 1 it is always this one.
     Run(Config, Vec<Problem>),
 }
 
+/// The sources besides the arguments.
+struct Surroundings<'a> {
+    cmdline: &'a Path,
+    /// Read if it is there.
+    file: &'a Path,
+    /// `SPINBOX_OCI_RUNTIME`, by which spinbox's own guest is told its runtime.
+    runtime: Option<OsString>,
+}
+
 impl Config {
-    /// Reads the arguments (those after argv[0]).
+    /// Reads the arguments (those after argv[0]) and the sources that they name; PID 1, and `-print-config`, reads
+    /// those of the VM too. Blocks on the disk.
     ///
-    /// PID 1 has nobody to complain to and must not end, so whatever is wrong there becomes a [`Problem`].
-    pub fn from_args(args: impl IntoIterator<Item = OsString>, pid1: bool) -> Start {
-        let mut settings = Settings::default();
-        let mut problems = Vec::new();
-        for assignment in flags::parse(args) {
-            let set = assignment.and_then(|(key, value)| settings.set(key, &value));
-            problems.extend(set.err());
-        }
-        if pid1 {
-            let config = Config::of_pid1(settings, &mut problems);
-            return Start::Run(config, problems);
-        }
-        if settings.version {
-            return Start::Version;
-        }
-        let config = Config::of_ordinary_process(settings);
-        match (config, problems.into_iter().next()) {
-            (Ok(config), None) => Start::Run(config, Vec::new()),
-            (Err(problem), None) | (_, Some(problem)) => Start::Usage(usage(&problem)),
-        }
+    /// PID 1 has nobody to complain to and must not end, so whatever is wrong there becomes a [`Problem`]. So does
+    /// what is wrong outside the arguments in an ordinary process.
+    pub fn read(args: impl IntoIterator<Item = OsString>, pid1: bool) -> Start {
+        let surroundings = Surroundings {
+            cmdline: Path::new("/proc/cmdline"),
+            file: Path::new("/etc/vminitd.json"),
+            runtime: std::env::var_os("SPINBOX_OCI_RUNTIME"),
+        };
+        start(args, &surroundings, pid1)
     }
 
     /// Where bundles are made.
@@ -108,61 +137,175 @@ impl Config {
         self.state_dir.as_deref().unwrap_or(Path::new("/run/vminitd")).join("invocations")
     }
 
-    /// The OCI runtime: the one that was set, else the first of the profile's that exists, else its first, whose
+    /// The OCI runtime: the one that was set, else the first of those known that exists, else the first of them, whose
     /// absence then shows in the error of every call. Reads the file system.
     pub fn runtime(&self) -> PathBuf {
-        let candidates = || self.profile.runtimes.iter().map(PathBuf::from);
-        let found = || candidates().find(|path| path.exists()).or_else(|| candidates().next());
-        self.runtime.clone().or_else(found).unwrap_or_default()
+        let [first, ..] = RUNTIMES;
+        let found =
+            || PathBuf::from(RUNTIMES.into_iter().find(|path| Path::new(path).exists()).unwrap_or(first));
+        self.runtime.clone().unwrap_or_else(found)
     }
 
-    fn of_pid1(settings: Settings, problems: &mut Vec<Problem>) -> Config {
-        if settings.version {
-            problems.push(Problem::VersionAsPid1);
-        }
-        let mut config = Config::from_settings(settings);
-        if config.rpc == config.stream {
-            problems.push(Problem::SameEndpoint);
-            let [generic, ..] = PROFILES;
-            config.rpc = Address::Vsock(generic.rpc_port);
-            config.stream = Address::Vsock(generic.stream_port);
-        }
-        config
-    }
-
-    fn of_ordinary_process(settings: Settings) -> Result<Config, Problem> {
-        let config = Config::from_settings(settings);
-        match (&config.rpc, &config.stream, &config.state_dir) {
-            (Address::Unix(rpc), Address::Unix(stream), Some(_)) if rpc == stream => {
-                Err(Problem::SameEndpoint)
-            }
-            (Address::Unix(_), Address::Unix(_), Some(_)) => Ok(config),
-            _ => Err(Problem::NotPid1),
-        }
-    }
-
-    fn from_settings(settings: Settings) -> Config {
-        let [generic, ..] = PROFILES;
-        let mut profile = settings.host.unwrap_or(generic);
-        profile.rpc_port = settings.rpc_port.unwrap_or(profile.rpc_port);
-        profile.stream_port = settings.stream_port.unwrap_or(profile.stream_port);
-        profile.stream_ids = settings.stream_ids.unwrap_or(profile.stream_ids);
-        profile.stream_close = settings.stream_close.unwrap_or(profile.stream_close);
-        profile.spec = settings.spec.unwrap_or(profile.spec);
+    fn of(settings: &Settings) -> Config {
+        let profile = Profile {
+            name: settings.choice(Key::Host, &HOSTS).0,
+            mode: settings.choice(Key::Mode, &MODES).1,
+            stream_ids: settings.choice(Key::StreamIds, &STREAM_IDS).1,
+            stream_close: settings.choice(Key::StreamClose, &STREAM_CLOSES).1,
+            delete_event: settings.choice(Key::DeleteEvent, &DELETE_EVENTS).1,
+            spec: settings.choice(Key::Spec, &SPECS).1,
+            poweroff_after_prepare: settings.bool(Key::PoweroffAfterPrepare),
+            version: settings.text(Key::ReportVersion).unwrap_or(BUILD_VERSION).to_owned(),
+        };
         Config {
-            debug: settings.debug,
-            rpc: settings.listen.unwrap_or(Address::Vsock(profile.rpc_port)),
-            stream: settings.stream_listen.unwrap_or(Address::Vsock(profile.stream_port)),
-            bounds: Bounds::default(),
-            runtime: settings.runtime,
-            state_dir: settings.state_dir,
+            debug: settings.bool(Key::Debug),
+            log: settings.choice(Key::Log, &FORMATS).1,
+            rpc: address(settings, Key::Listen, Key::VsockRpcPort),
+            stream: address(settings, Key::StreamListen, Key::VsockStreamPort),
+            bounds: Bounds::of(settings),
+            machine: Machine::of(settings),
+            supervisor: Supervisor::of(settings),
+            power: typed::power(settings),
+            runtime: settings.text(Key::Runtime).map(PathBuf::from),
+            state_dir: settings.text(Key::StateDir).map(PathBuf::from),
             profile,
+        }
+    }
+
+    fn is_for_an_ordinary_process(&self) -> bool {
+        let endpoints = (&self.rpc, &self.stream);
+        matches!(endpoints, (Address::Unix(_), Address::Unix(_))) && self.state_dir.is_some()
+    }
+}
+
+fn address(settings: &Settings, listen: Key, port: Key) -> Address {
+    match settings.text(listen).and_then(|text| text.strip_prefix("unix://")) {
+        Some(path) => Address::Unix(path.into()),
+        // The table allows no larger one.
+        None => Address::Vsock(u32::try_from(settings.number(port)).unwrap_or(u32::MAX)),
+    }
+}
+
+fn start(args: impl IntoIterator<Item = OsString>, around: &Surroundings<'_>, pid1: bool) -> Start {
+    let mut reading = Reading::default();
+    reading.take(Source::Flag, flags::parse(args));
+    let wrong_flag = reading.problems.first().cloned();
+    let orders = |key| reading.settings.bool(key);
+    let (version, print) = (orders(Key::Version) || orders(Key::V), orders(Key::PrintConfig));
+    if version && !pid1 {
+        return Start::Print(format!("vminitd {BUILD_VERSION}\n"));
+    }
+    reading.read_around(around, pid1 || print);
+    if pid1 {
+        return reading.of_pid1(version, print);
+    }
+    if print {
+        reading.part_endpoints();
+        return Start::Print(print::report(&reading.settings, &reading.told()));
+    }
+    reading.of_ordinary_process(wrong_flag)
+}
+
+/// The settings while sources are read.
+#[derive(Default)]
+struct Reading {
+    settings: Settings,
+    problems: Vec<Problem>,
+    /// Problems beyond those that are kept.
+    more: usize,
+}
+
+impl Reading {
+    fn take(&mut self, from: Source, assignments: Vec<Assignment>) {
+        for assignment in assignments {
+            if let Err(problem) = assignment.and_then(|(key, given)| self.settings.set(from, key, &given)) {
+                self.problem(problem);
+            }
+        }
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        match self.problems.len() < PROBLEMS_MAX {
+            true => self.problems.push(problem),
+            false => self.more += 1,
+        }
+    }
+
+    fn told(&self) -> Vec<Problem> {
+        let more = (self.more > 0).then_some(Problem::More(self.more));
+        self.problems.iter().cloned().chain(more).collect()
+    }
+
+    /// Reads what stands behind the flags: those places that a flag names, and if `all` those of the VM.
+    fn read_around(&mut self, around: &Surroundings<'_>, all: bool) {
+        if let Some(path) = self.path(Key::Cmdline).or_else(|| all.then(|| around.cmdline.to_owned())) {
+            self.take_file(Source::CommandLine, &path, cmdline::parse);
+        }
+        let of_vm = || (all && around.file.exists()).then(|| around.file.to_owned());
+        if let Some(path) = self.path(Key::Config).or_else(of_vm) {
+            self.take_file(Source::File, &path, file::parse);
+        }
+        if let Some(path) = &around.runtime {
+            let given = Given::Text(path.to_string_lossy().into_owned());
+            self.take(Source::Environment, vec![Ok((Key::Runtime, given))]);
+        }
+        let (host, differences) = self.settings.choice(Key::Host, &HOSTS);
+        let named =
+            |(name, value): &(&str, &str)| Some(Ok((Key::named(name)?, Given::Text((*value).to_owned()))));
+        self.take(Source::Profile(host), differences.iter().filter_map(named).collect());
+    }
+
+    fn path(&self, key: Key) -> Option<PathBuf> {
+        self.settings.text(key).map(PathBuf::from)
+    }
+
+    fn take_file(&mut self, from: Source, path: &Path, parse: fn(&str) -> Vec<Assignment>) {
+        match file::read(path) {
+            Ok(text) => self.take(from, parse(&text)),
+            Err(error) => {
+                self.problem(Problem::Unreadable { from, path: path.to_owned(), error: error.to_string() });
+            }
+        }
+    }
+
+    /// Two endpoints that are the same serve nobody, so both go back to their defaults.
+    fn part_endpoints(&mut self) {
+        let config = Config::of(&self.settings);
+        if config.rpc == config.stream {
+            self.problem(Problem::SameEndpoint);
+            for key in [Key::Listen, Key::StreamListen, Key::VsockRpcPort, Key::VsockStreamPort] {
+                self.settings.reset(key);
+            }
+        }
+    }
+
+    fn of_pid1(mut self, version: bool, print: bool) -> Start {
+        for (given, name) in [(version, "version"), (print, "print-config")] {
+            if given {
+                self.problem(Problem::OrderToPid1(name));
+            }
+        }
+        self.part_endpoints();
+        Start::Run(Config::of(&self.settings), self.told())
+    }
+
+    /// Someone is there to correct a wrong flag.
+    fn of_ordinary_process(self, wrong_flag: Option<Problem>) -> Start {
+        let config = Config::of(&self.settings);
+        let incomplete = (!config.is_for_an_ordinary_process()).then_some(Problem::NotPid1);
+        let same = (config.rpc == config.stream).then_some(Problem::SameEndpoint);
+        match wrong_flag.or(incomplete).or(same) {
+            Some(problem) => Start::Usage(print::usage(&problem)),
+            None => Start::Run(config, self.told()),
         }
     }
 }
 
-/// What `vminitd` says to someone who called it wrongly.
-fn usage(problem: &Problem) -> String {
-    let flags: String = Key::all().map(|key| format!("  -{}\n\t{}\n", key.name(), key.help())).collect();
-    format!("vminitd: {problem}\n\nusage: vminitd [flags]\n{flags}")
+/// The beginning of what a source holds, which may be long.
+fn excerpt(text: &str) -> String {
+    const SHOWN: usize = 64;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
 }

@@ -1,164 +1,80 @@
-//! Tables and properties of the argument parser.
+//! The harness of the configuration's tests: a start with files of its own in place of those of the VM.
 
-use proptest::prelude::*;
+mod bounds;
+mod flags;
+mod precedence;
+mod sources;
+
+use std::fs;
+
+use tempfile::TempDir;
 
 use super::*;
-use crate::profile::{Mode, Policy, StreamClose};
+
+/// What surrounds a start.
+struct Rig(TempDir);
+
+impl Rig {
+    /// An empty kernel command line, and no file.
+    fn new() -> Rig {
+        let dir = TempDir::new().expect("a folder");
+        fs::write(dir.path().join("cmdline"), "\n").expect("it is written");
+        Rig(dir)
+    }
+
+    fn cmdline(self, line: &str) -> Rig {
+        fs::write(self.0.path().join("cmdline"), line).expect("it is written");
+        self
+    }
+
+    fn file(self, json: impl AsRef<[u8]>) -> Rig {
+        fs::write(self.path(), json).expect("it is written");
+        self
+    }
+
+    /// Where the file is, or would be.
+    fn path(&self) -> PathBuf {
+        self.0.path().join("vminitd.json")
+    }
+
+    fn start(&self, args: impl IntoIterator<Item = OsString>, runtime: Option<&str>, pid1: bool) -> Start {
+        let (cmdline, file) = (self.0.path().join("cmdline"), self.path());
+        let around = Surroundings { cmdline: &cmdline, file: &file, runtime: runtime.map(OsString::from) };
+        start(args, &around, pid1)
+    }
+
+    /// The settings of PID 1, and what was wrong with them.
+    fn pid1(&self, flags: &str) -> (Config, Vec<String>) {
+        match self.start(args(flags), None, true) {
+            Start::Run(config, problems) => (config, problems.iter().map(Problem::to_string).collect()),
+            other => panic!("PID 1 does not run: {other:?}"),
+        }
+    }
+
+    /// What `-print-config` prints, for a key and for the problems.
+    fn printed(&self, flags: &str) -> Printed {
+        match self.start(args(&format!("-print-config {flags}")), None, false) {
+            Start::Print(text) => Printed(text),
+            other => panic!("nothing is printed: {other:?}"),
+        }
+    }
+}
+
+struct Printed(String);
+
+impl Printed {
+    /// `value (source)`
+    fn of(&self, key: &str) -> &str {
+        let prefix = format!("{key}=");
+        let found = self.0.lines().find_map(|line| line.strip_prefix(&prefix));
+        found.unwrap_or_else(|| panic!("no {key} in {}", self.0))
+    }
+
+    fn problems(&self) -> Vec<&str> {
+        self.0.lines().filter_map(|line| line.strip_prefix("# ")).collect()
+    }
+}
 
 fn args(words: &str) -> Vec<OsString> {
     words.split_whitespace().map(OsString::from).collect()
-}
-
-/// The settings of PID 1 and what was wrong with them.
-fn pid1(words: &str) -> (Config, Vec<String>) {
-    match Config::from_args(args(words), true) {
-        Start::Run(config, problems) => (config, problems.iter().map(Problem::to_string).collect()),
-        other => panic!("PID 1 does not run: {other:?}"),
-    }
-}
-
-#[test]
-fn without_arguments_pid1_listens_on_the_generic_ports() {
-    let (config, problems) = pid1("");
-    assert_eq!((config.rpc.clone(), config.stream.clone()), (Address::Vsock(1024), Address::Vsock(1025)));
-    assert_eq!((config.debug, config.profile.name, problems.len()), (false, "generic", 0));
-    assert_eq!(config.bundles_dir(), Path::new("/run/bundles"));
-    assert_eq!(config.runc_root(), Path::new("/run/runc"));
-}
-
-#[test]
-fn every_way_to_write_a_flag_means_the_same() {
-    for words in [
-        "-debug -vsock-rpc-port=9 -stream-close=eof",
-        "--debug --vsock-rpc-port=9 --stream-close=eof",
-        "-debug=true -vsock-rpc-port 9 -stream-close eof",
-        "-debug=T --vsock-rpc-port 9 -stream-close=eof -- -debug=false",
-        "quiet splash - -debug -vsock-rpc-port=9 -stream-close=eof stray -debug=false",
-        "-vsock-rpc-port=8 -vsock-cid=3 -debug=1 -vsock-rpc-port=9 -stream-close=eof",
-    ] {
-        let (config, problems) = pid1(words);
-        assert_eq!(problems, Vec::<String>::new(), "{words}");
-        assert_eq!(config.rpc, Address::Vsock(9), "{words}");
-        assert_eq!(config.profile.stream_close, StreamClose::Eof, "{words}");
-        assert!(config.debug, "{words}");
-    }
-}
-
-#[test]
-fn what_is_wrong_is_reported_and_the_default_used_in_pid1() {
-    for (words, problem) in [
-        ("-nope", "unknown flag -nope"),
-        ("-nope=1", "unknown flag -nope"),
-        ("-nope value -debug", "unknown flag -nope"),
-        ("---x", "malformed flag \"---x\""),
-        ("-=x", "malformed flag \"-=x\""),
-        ("-host", "flag -host needs a value"),
-        ("-host=lunar", "invalid value \"lunar\" for host: expected generic, spinbox or nerdbox"),
-        ("-vsock-rpc-port=0", "invalid value \"0\" for vsock-rpc-port: expected a port from 1 to 4294967294"),
-        (
-            "-vsock-rpc-port=4294967295",
-            "invalid value \"4294967295\" for vsock-rpc-port: expected a port from 1 to 4294967294",
-        ),
-        ("-listen=/x", "invalid value \"/x\" for listen: expected unix:// and an absolute path"),
-        ("-runtime=runc", "invalid value \"runc\" for runtime: expected an absolute path"),
-        ("-spec=strict", "invalid value \"strict\" for spec: expected as-is or relaxed"),
-        ("-debug=maybe", "invalid value \"maybe\" for debug: expected true or false"),
-        ("-vsock-rpc-port=1025", "the RPC and the stream endpoint are the same"),
-        ("-version", "-version does nothing in PID 1"),
-    ] {
-        let (config, problems) = pid1(words);
-        assert_eq!(problems, [problem], "{words}");
-        assert_eq!(config.rpc, Address::Vsock(1024), "{words}");
-    }
-    assert!(pid1("-nope value -debug").0.debug, "a word after an unknown flag does not hide the next flag");
-}
-
-#[test]
-fn the_spinbox_host_gets_the_ports_it_passes() {
-    let (config, problems) = pid1("-vsock-rpc-port=1025 -vsock-stream-port=1026 -vsock-cid=7 -host=spinbox");
-    assert_eq!((config.rpc, config.stream), (Address::Vsock(1025), Address::Vsock(1026)));
-    assert_eq!((config.profile.name, problems.len()), ("spinbox", 0));
-}
-
-#[test]
-fn a_host_chooses_the_profile() {
-    assert_eq!(pid1("-host nerdbox").0.profile.mode, Mode::Dial);
-    assert_eq!(pid1("-host=nerdbox").0.profile.version, "dev");
-}
-
-#[test]
-fn a_host_chooses_what_is_done_to_a_spec_and_a_flag_chooses_over_it() {
-    for (words, policy) in [
-        ("", Policy::AsIs),
-        ("-host=spinbox", Policy::Relaxed),
-        ("-host=nerdbox", Policy::AsIs),
-        ("-spec=relaxed -host=nerdbox", Policy::Relaxed),
-        ("-host=spinbox -spec as-is", Policy::AsIs),
-        ("-host=spinbox -spec=none", Policy::Relaxed),
-    ] {
-        assert_eq!(pid1(words).0.profile.spec, policy, "{words}");
-    }
-}
-
-#[test]
-fn an_ordinary_process_keeps_everything_beneath_its_state_dir() {
-    let words = "-listen unix:///x/rpc.sock -stream-listen unix:///x/stream.sock -state-dir /x -runtime /r";
-    let Start::Run(config, problems) = Config::from_args(args(words), false) else {
-        panic!("refused {words}");
-    };
-    assert_eq!(config.rpc, Address::Unix("/x/rpc.sock".into()));
-    assert_eq!(config.stream, Address::Unix("/x/stream.sock".into()));
-    assert_eq!((config.bundles_dir(), config.runc_root()), ("/x/bundles".into(), "/x/runc".into()));
-    assert_eq!((config.runtime(), problems), ("/r".into(), vec![]));
-}
-
-#[test]
-fn an_ordinary_process_is_refused_what_pid1_survives() {
-    let unix = "-listen unix:///x/a -stream-listen unix:///x/b -state-dir /x";
-    for words in [
-        "".to_owned(),
-        "-debug".to_owned(),
-        "-listen unix:///x/a -stream-listen unix:///x/b".to_owned(),
-        "-listen unix:///x/a -state-dir /x".to_owned(),
-        "-listen unix:///x/a -stream-listen unix:///x/a -state-dir /x".to_owned(),
-        format!("{unix} -nope"),
-        format!("{unix} -host=lunar"),
-    ] {
-        let start = Config::from_args(args(&words), false);
-        assert!(matches!(&start, Start::Usage(text) if text.contains("-state-dir")), "{words}: {start:?}");
-    }
-}
-
-#[test]
-fn the_version_is_asked_for_in_two_ways() {
-    for words in ["-version", "-v", "--version", "-v=true", "-debug -v"] {
-        assert_eq!(Config::from_args(args(words), false), Start::Version, "{words}");
-    }
-    assert!(matches!(Config::from_args(args("-v=false"), false), Start::Usage(_)));
-}
-
-#[test]
-fn an_argument_that_is_not_utf8_is_a_problem_and_no_more() {
-    use std::os::unix::ffi::OsStringExt;
-    let raw = vec![OsString::from_vec(b"-host=\xff".to_vec()), OsString::from("-debug")];
-    let Start::Run(config, problems) = Config::from_args(raw, true) else { panic!("PID 1 does not run") };
-    assert_eq!((config.debug, problems.len()), (true, 1));
-}
-
-proptest! {
-    #[test]
-    fn pid1_runs_whatever_its_arguments_are(words in prop::collection::vec("(-{0,3}[a-z=-]{0,8}|.*)", 0..8)) {
-        let words = words.into_iter().map(OsString::from);
-        prop_assert!(matches!(Config::from_args(words, true), Start::Run(..)));
-    }
-
-    #[test]
-    fn only_a_complete_set_of_unix_endpoints_makes_an_ordinary_process_run(
-        words in prop::collection::vec("(-listen=unix:///a|-stream-listen=unix:///b|-state-dir=/c|-debug|.*)", 0..6)
-    ) {
-        let words = words.into_iter().map(OsString::from);
-        if let Start::Run(config, _) = Config::from_args(words, false) {
-            prop_assert!(matches!((config.rpc, config.stream), (Address::Unix(_), Address::Unix(_))));
-        }
-    }
 }

@@ -1,10 +1,15 @@
 //! What each room gets of the settings, in the room's own words.
 
+use std::path::{Path, PathBuf};
+
 use super::Config;
-use crate::io::{RelaySettings, StreamSettings};
+use crate::guest::freeze;
+use crate::io::{RelaySettings, StreamClose, StreamSettings};
 use crate::runc::{Deadlines, Settings};
+use crate::supervisor;
 use crate::sys::rlimit::Limit;
 use crate::task::Bounds;
+use crate::wire::{self, Farewell};
 
 /// Descriptors for each process that there may be. It takes nine at most, before its start: a stream and both ends of a
 /// pipe for each of stdin, stdout and stderr. So a quarter is left for connections, for streams that wait, for the runcs
@@ -24,6 +29,24 @@ impl Config {
         RelaySettings { close: self.profile.stream_close, stdin_idle: self.bounds.closeio_idle }
     }
 
+    /// What does not tell a host of the end of a stream does not tell it of that of a connection either.
+    pub fn wire_settings(&self) -> wire::Settings {
+        wire::Settings {
+            requests_in_flight: self.bounds.requests_in_flight,
+            unread_bytes: self.bounds.unread_bytes,
+            farewell: match self.profile.stream_close {
+                StreamClose::Delete => Farewell::HalfClose,
+                StreamClose::Eof => Farewell::Drain,
+            },
+        }
+    }
+
+    /// What a freeze is to affect: every disk of a VM of PID 1's own, else those that are mounted in its bundles.
+    pub fn freeze_settings(&self, whole_machine: bool) -> freeze::Settings {
+        let below = if whole_machine { PathBuf::from("/") } else { self.bundles_dir() };
+        freeze::Settings { longest: self.bounds.freeze_max, below }
+    }
+
     /// `own_limit` is how many files this process may have open.
     pub fn task_bounds(&self, own_limit: Limit) -> Bounds {
         Bounds {
@@ -32,6 +55,16 @@ impl Config {
             delete_margin: self.bounds.delete_margin,
             device_wait: self.bounds.device_wait,
             processes: (own_limit.soft.min(self.bounds.nofile) / DESCRIPTORS_OF_A_PROCESS) as usize,
+        }
+    }
+
+    /// `file_limit` is what children start with.
+    pub fn supervisor_settings(&self, file_limit: Limit) -> supervisor::Settings {
+        supervisor::Settings {
+            binary: self.supervisor.path.clone(),
+            delay: Some(self.supervisor.delay),
+            root: self.state_dir.as_deref().unwrap_or(Path::new("/")).to_owned(),
+            file_limit,
         }
     }
 

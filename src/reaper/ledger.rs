@@ -83,6 +83,11 @@ impl<W> Ledger<W> {
         self.waiting.contains_key(&pid)
     }
 
+    /// Who waits for `pid`.
+    pub fn waiter(&self, pid: Pid) -> Option<&W> {
+        self.waiting.get(&pid)
+    }
+
     /// Opens the window of the runc just forked as `runc`.
     pub fn open(&mut self, runc: Pid) -> WindowId {
         let id = WindowId(self.next_window);

@@ -99,13 +99,20 @@ pub struct NotOurs {
     pid: Pid,
 }
 
+/// Whoever waits for one exit.
+struct Waiter {
+    exit: oneshot::Sender<Reaped>,
+    /// What the process leaves of its group is killed at its end.
+    owns_group: bool,
+}
+
 struct Shared {
-    ledger: Lock<Ledger<oneshot::Sender<Reaped>>>,
+    ledger: Lock<Ledger<Waiter>>,
     forked: Condvar,
 }
 
 impl Shared {
-    fn ledger(&self) -> MutexGuard<'_, Ledger<oneshot::Sender<Reaped>>> {
+    fn ledger(&self) -> MutexGuard<'_, Ledger<Waiter>> {
         self.ledger.lock()
     }
 }
@@ -141,8 +148,17 @@ impl Reaper {
 
     /// Starts a program. Returns when it has been forked, not when it has been loaded.
     pub fn spawn(&self, program: &Program) -> io::Result<Child> {
+        self.spawn_one(program, false)
+    }
+
+    /// Like [`spawn`](Self::spawn), for a program whose children go with it: when it ends, its process group is killed.
+    pub fn spawn_with_group(&self, program: &Program) -> io::Result<Child> {
+        self.spawn_one(program, true)
+    }
+
+    fn spawn_one(&self, program: &Program, owns_group: bool) -> io::Result<Child> {
         let mut ledger = self.0.ledger();
-        let child = self.fork(&mut ledger, program);
+        let child = self.fork(&mut ledger, program, owns_group);
         drop(ledger);
         self.0.forked.notify_one();
         child
@@ -151,7 +167,7 @@ impl Reaper {
     /// Like [`spawn`](Self::spawn), for a program that leaves behind a process whose pid is learnt later.
     pub fn spawn_with_window(&self, program: &Program) -> io::Result<(Child, Window)> {
         let mut ledger = self.0.ledger();
-        let child = self.fork(&mut ledger, program)?;
+        let child = self.fork(&mut ledger, program, false)?;
         let id = ledger.open(child.process.pid);
         drop(ledger);
         self.0.forked.notify_one();
@@ -166,10 +182,10 @@ impl Reaper {
         }
     }
 
-    fn fork(&self, ledger: &mut Ledger<oneshot::Sender<Reaped>>, program: &Program) -> io::Result<Child> {
+    fn fork(&self, ledger: &mut Ledger<Waiter>, program: &Program, owns_group: bool) -> io::Result<Child> {
         let (pid, exec) = program.fork()?;
-        let (tx, rx) = oneshot::channel();
-        ledger.register(pid, tx);
+        let (exit, rx) = oneshot::channel();
+        ledger.register(pid, Waiter { exit, owns_group });
         // Under the lock: the child cannot be reaped, so its number is its own.
         let pidfd = wait::pidfd_open(pid)
             .inspect_err(|error| tracing::warn!(%pid, %error, "cannot open a pidfd"))
@@ -187,9 +203,10 @@ pub struct Window {
 impl Window {
     /// Takes over the process that runc named in its pid file. To be called after runc itself was reaped.
     pub fn claim(self, pid: Pid) -> Result<(Process, ExitOf), NotOurs> {
-        let (tx, rx) = oneshot::channel();
+        let (exit, rx) = oneshot::channel();
+        let waiter = Waiter { exit, owns_group: false };
         let mut ledger = self.reaper.0.ledger();
-        let pidfd = match ledger.claim(self.id, pid, tx, wait::is_child) {
+        let pidfd = match ledger.claim(self.id, pid, waiter, wait::is_child) {
             Claim::Alive => match wait::pidfd_open(pid) {
                 Ok(pidfd) => Some(pidfd),
                 Err(error) => {
@@ -201,7 +218,7 @@ impl Window {
             },
             Claim::Dead(waiter, reaped) => {
                 // The receiver is right here.
-                let _ = waiter.send(reaped);
+                let _ = waiter.exit.send(reaped);
                 None
             }
             Claim::Unknown => return Err(NotOurs { pid }),
@@ -237,6 +254,10 @@ fn reap_forever(shared: &Shared) -> io::Error {
 
 fn reap(shared: &Shared, pid: Pid) {
     let mut ledger = shared.ledger();
+    if ledger.waiter(pid).is_some_and(|waiter| waiter.owns_group) {
+        // A zombie still: until it is reaped neither its number nor that of its group can become another's.
+        wait::kill_group(pid);
+    }
     match wait::reap(pid) {
         Ok(Some(exit)) => {
             let reaped = Reaped { exit, at: SystemTime::now() };
@@ -245,7 +266,7 @@ fn reap(shared: &Shared, pid: Pid) {
             tracing::debug!(%pid, %exit, "reaped");
             if let Some(waiter) = waiter {
                 // Whoever waited may have gone.
-                let _ = waiter.send(reaped);
+                let _ = waiter.exit.send(reaped);
             }
         }
         Ok(None) => {}

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use tracing::warn;
 
 use super::RootfsError;
-use crate::sys::mount::{leads_out, mounts_below, unmount, Place, Unmounted};
+use crate::sys::mount::{leads_out, unmount, Place, Unmounted};
+use crate::sys::mountinfo::mounts_below;
 
 /// The mounts and directories of one container, in the order they were made. Dropping it undoes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]

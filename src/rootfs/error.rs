@@ -17,9 +17,9 @@ pub enum RootfsError {
     /// The kernel takes one page of options, its end included.
     #[error("mount options of {length} bytes are more than a page")]
     OptionsTooLong { length: usize },
-    /// No block device of this serial appeared in time.
-    #[error("resolve block device by serial {serial:?}: not found")]
-    NoDevice { serial: String },
+    /// No block device of this serial, label or UUID appeared in time.
+    #[error("resolve block device by {by} {name:?}: not found")]
+    NoDevice { by: &'static str, name: String },
     /// Nothing appeared at this path of `/dev` in time.
     #[error("block device {path}: not found")]
     NoNode { path: String },

@@ -26,7 +26,8 @@ use tracing::warn;
 pub use assembled::Assembled;
 pub use error::RootfsError;
 
-use crate::sys::mount::{mount, mount_from, mounts_below, unmount, Place};
+use crate::sys::mount::{mount, mount_from, unmount, Place};
+pub use crate::sys::mountinfo::mounts_below;
 use bundle::{Bundle, NewDir};
 use plan::Planned;
 use source::Source;
@@ -42,7 +43,8 @@ pub struct Mount {
     /// The type of the file system; `bind` needs no option to say so again. Before it may stand `format/`, for
     /// templates in the other fields, and `mkdir/`, for directories to make first.
     pub kind: String,
-    /// A path, a name, or `serial:<id>` for the block device of that serial.
+    /// A path, a name, or what finds a block device: `serial:<id>`; of the file system on it `label:<label>` and
+    /// `uuid:<uuid>`, or, as fstab(5) has them, `LABEL=<label>` and `UUID=<uuid>`.
     pub source: String,
     /// A path beneath the place that this mount has by its position; mostly empty.
     pub target: String,
@@ -62,14 +64,18 @@ pub fn remove_tree(folder: &Path) -> io::Result<()> {
     fs::remove_dir_all(folder)
 }
 
-/// Puts the names of block devices in place of their serials, and waits for those that are named. Each may take
-/// `wait` to appear, and is not there if the look for it takes longer; no thread is held between two looks.
+/// Puts the nodes of block devices in place of what they are named by, and waits for those that are named: up to `wait`
+/// for all together. No thread is held between two looks for them.
 pub async fn await_devices(mut mounts: Vec<Mount>, wait: Duration) -> Result<Vec<Mount>, RootfsError> {
     plan::count(&mounts)?;
-    for mount in &mut mounts {
-        mount.source = device::resolve(mount, wait).await?;
-    }
+    device::resolve(&mut mounts, wait).await?;
     Ok(mounts)
+}
+
+/// The nodes of block devices that are named as in the source of a [`Mount`], each or why there is none. Waits up to
+/// `wait` for all of them together.
+pub async fn find_devices(names: &[String], wait: Duration) -> Vec<Result<String, RootfsError>> {
+    device::find(names, wait).await
 }
 
 /// Mounts `mounts` in order, the last at `<bundle>/rootfs` and number `i` of the others at `<bundle>/mounts/<i>`.

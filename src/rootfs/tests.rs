@@ -68,7 +68,7 @@ fn a_failure_leaves_nothing_mounted() {
 async fn a_missing_disk_is_found_out_before_anything_is_mounted() {
     let mounts = vec![entry("tmpfs", "t", "", &[]), entry("ext4", "serial:no-such-disk", "", &[])];
     let resolved = await_devices(mounts, Duration::ZERO).await;
-    assert!(matches!(resolved, Err(RootfsError::NoDevice { serial }) if serial == "no-such-disk"));
+    assert!(matches!(resolved, Err(RootfsError::NoDevice { name, .. }) if name == "no-such-disk"));
 }
 
 #[tokio::test]

@@ -140,9 +140,14 @@ impl Runtime {
         Container::new(self.clone(), id.to_owned(), options)
     }
 
-    /// The daemon stops: from now on every runc is killed that does not tear down.
+    /// The daemon stops, or all containers go: from now on every runc is killed that does not tear down.
     pub fn stop(&self) {
         self.stopping.send_replace(true);
+    }
+
+    /// The daemon does not stop after all.
+    pub fn go_on(&self) {
+        self.stopping.send_replace(false);
     }
 
     /// Waits until one more runc may create a process; it may as long as what this returns is held. The deadline of

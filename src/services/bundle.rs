@@ -5,15 +5,17 @@ use ttrpc::r#async::TtrpcContext;
 use vminitd_api::bundle::{CreateRequest, CreateResponse};
 use vminitd_api::bundle_ttrpc::Bundle;
 
+use crate::guest::freeze::Freezer;
 use crate::task::{Bundles, ContainerId, FileName, FileNameError};
 
 pub struct BundleService {
     bundles: Bundles,
+    freezer: Freezer,
 }
 
 impl BundleService {
-    pub fn new(bundles: Bundles) -> BundleService {
-        BundleService { bundles }
+    pub fn new(bundles: Bundles, freezer: Freezer) -> BundleService {
+        BundleService { bundles, freezer }
     }
 }
 
@@ -23,6 +25,7 @@ impl Bundle for BundleService {
         let id = ContainerId::parse(&req.id)?;
         let file = |(name, content): (String, Vec<u8>)| Ok((FileName::parse(&name)?, content));
         let files = req.files.into_iter().map(file).collect::<Result<_, FileNameError>>()?;
+        let _writing = self.freezer.write()?;
         let path = self.bundles.create(&id, files).await?;
         let bundle = path.to_string_lossy().into_owned();
         Ok(CreateResponse { bundle, ..Default::default() })

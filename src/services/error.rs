@@ -5,8 +5,11 @@ use std::io::ErrorKind;
 
 use ttrpc::{get_status, Code, Error, Status};
 
+use super::system::Unprepared;
 use crate::blocking::BlockingError;
 use crate::events::CutOff;
+use crate::guest::freeze::{FreezeError, Refused};
+use crate::guest::hotplug::HotplugError;
 use crate::io::{Broken, CutOff as OutputCutOff, EnterError, InputError, OpenError, UriError};
 use crate::rootfs::RootfsError;
 use crate::runc::RuncError;
@@ -25,6 +28,11 @@ pub fn invalid(text: impl Display) -> Error {
 /// The answer to a client that did not say in time what was due.
 pub fn too_late(text: impl Display) -> Error {
     refuse(Code::DEADLINE_EXCEEDED, text)
+}
+
+/// The answer to a request that the stop of the guest has overtaken.
+pub fn stopping() -> Error {
+    refuse(Code::UNAVAILABLE, TaskError::Stopping)
 }
 
 /// The answer to a request for what is not built.
@@ -53,6 +61,12 @@ pub fn status(error: Error) -> Status {
 impl From<IdError> for Error {
     fn from(error: IdError) -> Error {
         invalid(error)
+    }
+}
+
+impl From<Unprepared> for Error {
+    fn from(error: Unprepared) -> Error {
+        too_late(error)
     }
 }
 
@@ -95,6 +109,35 @@ impl From<Broken> for Error {
 impl From<TaskError> for Error {
     fn from(error: TaskError) -> Error {
         refuse(code_of(&error), error)
+    }
+}
+
+impl From<FreezeError> for Error {
+    fn from(error: FreezeError) -> Error {
+        let code = match &error {
+            // spinbox's guest has no better one for these.
+            FreezeError::Freeze { .. } | FreezeError::Thaw { .. } => Code::UNKNOWN,
+            FreezeError::Mounts(_) => Code::INTERNAL,
+            FreezeError::Refused(Refused::Frozen) => Code::FAILED_PRECONDITION,
+            FreezeError::Refused(Refused::TooMany) => Code::RESOURCE_EXHAUSTED,
+            FreezeError::Refused(Refused::Stopping) => Code::UNAVAILABLE,
+            FreezeError::Blocking(error) => blocking_code(error),
+        };
+        refuse(code, error)
+    }
+}
+
+impl From<HotplugError> for Error {
+    fn from(error: HotplugError) -> Error {
+        let code = match &error {
+            HotplugError::BootCpu => Code::INVALID_ARGUMENT,
+            HotplugError::Absent { .. } | HotplugError::Late { .. } => Code::NOT_FOUND,
+            HotplugError::InUse(_) => Code::FAILED_PRECONDITION,
+            HotplugError::Write { .. } => Code::UNKNOWN,
+            HotplugError::Uevents(_) => Code::INTERNAL,
+            HotplugError::Blocking(error) => blocking_code(error),
+        };
+        refuse(code, error)
     }
 }
 

@@ -13,17 +13,21 @@ mod task;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use protobuf::well_known_types::any::Any;
 use protobuf::Message;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use ttrpc::r#async::{Service, TtrpcContext};
 use vminitd_api::{service, NAMESPACE_METADATA};
 
 use crate::events::Exchange;
+use crate::guest::freeze::Freezer;
+use crate::guest::hotplug::Hotplug;
 use crate::io::{Outlet, StreamIds, StreamTable};
 use crate::task::{ContainerId, ProcessId, Tasks};
 use crate::wire::Router;
+pub use system::{Prepare, Unprepared};
 
 /// The namespace of a caller that names none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -34,19 +38,35 @@ pub struct Domain {
     pub tasks: Tasks,
     pub exchange: Exchange,
     pub streams: StreamTable,
+    pub freezer: Freezer,
+    pub hotplug: Hotplug,
     /// Set to true, it asks for the ordered stop.
     pub stop: Arc<watch::Sender<bool>>,
+    /// Where a PrepareShutdown goes.
+    pub prepare: mpsc::Sender<Prepare>,
     /// What System.Info and Connect answer as version.
-    pub version: &'static str,
+    pub version: String,
+    /// What System.Info tells of the boot.
+    pub boot: Boot,
     /// How stdio URIs name streams.
     pub stream_ids: StreamIds,
+}
+
+/// How the boot went; empty where there was none.
+#[derive(Debug, Clone, Default)]
+pub struct Boot {
+    /// What failed, one line each.
+    pub failures: Vec<String>,
+    /// How long its phases took.
+    pub times: Vec<(&'static str, Duration)>,
 }
 
 /// All services under all of their names.
 pub fn router(domain: &Domain) -> Router {
     let task = Arc::new(task::TaskService::new(domain.clone()));
-    let system = Arc::new(system::SystemService::new(domain.version));
-    let bundle = Arc::new(bundle::BundleService::new(domain.tasks.bundles().clone()));
+    let system = Arc::new(system::SystemService::new(domain));
+    let bundles = domain.tasks.bundles().clone();
+    let bundle = Arc::new(bundle::BundleService::new(bundles, domain.freezer.clone()));
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
     let stdio = Arc::new(stdio::StdioService::new(domain.tasks.clone()));
     let output = |outlet| Arc::new(stdio::OutputStream::new(domain.tasks.clone(), outlet));

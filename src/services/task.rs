@@ -132,22 +132,27 @@ fn process_info((pid, exec_id): (u32, Option<String>)) -> ProcessInfo {
     ProcessInfo { pid, info: exec_id.map(details).into(), ..Default::default() }
 }
 
+/// Handlers of what may write to a disk say so to the freezer first, and last until they answer.
 #[async_trait]
 impl Task for TaskService {
     async fn create(&self, ctx: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
         let request = create_request(ctx, req, self.domain.stream_ids)?;
+        let _writing = self.domain.freezer.write()?;
         let pid = self.domain.tasks.create(request).await?;
         Ok(CreateTaskResponse { pid, ..Default::default() })
     }
 
     async fn start(&self, _ctx: &TtrpcContext, req: StartRequest) -> ttrpc::Result<StartResponse> {
         let (id, process) = names(&req.id, &req.exec_id)?;
+        let _writing = self.domain.freezer.write()?;
         let pid = self.domain.tasks.start(&id, &process).await?;
         Ok(StartResponse { pid, ..Default::default() })
     }
 
     async fn exec(&self, _ctx: &TtrpcContext, req: ExecProcessRequest) -> ttrpc::Result<Empty> {
-        self.domain.tasks.exec(exec_request(req, self.domain.stream_ids)?).await?;
+        let request = exec_request(req, self.domain.stream_ids)?;
+        let _writing = self.domain.freezer.write()?;
+        self.domain.tasks.exec(request).await?;
         Ok(Empty::new())
     }
 
@@ -189,6 +194,11 @@ impl Task for TaskService {
 
     async fn delete(&self, ctx: &TtrpcContext, req: DeleteRequest) -> ttrpc::Result<DeleteResponse> {
         let (id, process) = names(&req.id, &req.exec_id)?;
+        // An exec has nothing on a disk.
+        let _writing = match process {
+            ProcessId::Init => Some(self.domain.freezer.write()?),
+            ProcessId::Exec(_) => None,
+        };
         let patience = crate::wire::patience(ctx.timeout_nano);
         let deleted = self.domain.tasks.delete(&id, &process, patience).await?;
         let (exit_status, exited_at) = exit(deleted.reaped);
@@ -205,7 +215,7 @@ impl Task for TaskService {
         let id = ContainerId::parse(&req.id)?;
         // A container that is not there has no pid; the shim is there all the same.
         let task_pid = self.domain.tasks.state(&id, &ProcessId::Init).map_or(0, |(_, init)| init.pid);
-        let (shim_pid, version) = (std::process::id(), self.domain.version.to_owned());
+        let (shim_pid, version) = (std::process::id(), self.domain.version.clone());
         Ok(ConnectResponse { shim_pid, task_pid, version, ..Default::default() })
     }
 
@@ -231,7 +241,9 @@ impl Task for TaskService {
     }
 
     async fn checkpoint(&self, ctx: &TtrpcContext, req: CheckpointTaskRequest) -> ttrpc::Result<Empty> {
-        self.domain.tasks.checkpoint(checkpoint_request(ctx, req)?).await?;
+        let request = checkpoint_request(ctx, req)?;
+        let _writing = self.domain.freezer.write()?;
+        self.domain.tasks.checkpoint(request).await?;
         Ok(Empty::new())
     }
 

@@ -3,17 +3,22 @@
 pub mod clock;
 pub mod console;
 pub mod file;
+pub mod freeze;
 pub mod inotify;
+pub mod input;
 pub mod loop_device;
 pub mod module;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod power;
 pub mod process;
 pub mod pty;
 pub mod rlimit;
+pub mod rtc;
 pub mod signal;
 pub mod socket;
 #[cfg(test)]
 pub mod testing;
+pub mod uevent;
 pub mod wait;

@@ -1,10 +1,9 @@
-//! Mounting, unmounting, the table of mounts, and paths that cannot leave a directory.
+//! Mounting, unmounting, and paths that cannot leave a directory.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{File, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,8 @@ use nix::mount::{umount2, MntFlags};
 use nix::sys::stat::{mkdirat, Mode};
 use nix::sys::statfs::{statfs, FsType, TMPFS_MAGIC};
 use nix::unistd::fchdir;
+
+use super::mountinfo::Mounted;
 
 /// mount(2). An empty `source`, `kind` or `data` is handed over as none. Blocks as long as the device takes.
 pub fn mount(source: &str, target: &Path, kind: &str, flags: MsFlags, data: &str) -> io::Result<()> {
@@ -77,42 +78,32 @@ pub fn unmount(path: &Path) -> io::Result<Unmounted> {
     }
 }
 
-/// Mount points strictly below `root` in the mount namespace of this thread, those that cover others first.
-pub fn mounts_below(root: &Path) -> io::Result<Vec<PathBuf>> {
-    Ok(below(&std::fs::read("/proc/thread-self/mountinfo")?, root))
+/// What became of a mount that is given up for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// It is not there any more, or was not there.
+    Unmounted,
+    /// In use, and its file system takes no more writes: all of it is on its disk.
+    ReadOnly,
+    /// Somebody may still write to it.
+    Busy,
 }
 
-fn below(mountinfo: &[u8], root: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = mountinfo
-        .split(|byte| *byte == b'\n')
-        // The fifth field is the mount point (proc_pid_mountinfo(5)).
-        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
-        .map(unescape)
-        .filter(|point| point != root && point.starts_with(root))
-        .collect();
-    found.reverse();
-    // The sort is stable: of two mounts at one place the later one stays first.
-    found.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
-    found
-}
-
-/// Blanks, newlines and backslashes stand in the table as a backslash and three octal digits.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let [first, tail @ ..] = rest {
-        match tail {
-            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
-                bytes.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
-                rest = after;
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
+/// Unmounts the topmost mount at `path`, which is not followed if it is a symlink. A file system on a disk that is in use
+/// is made read-only as a whole. It is never detached: whoever uses it would write on where nobody sees it.
+pub fn release(mount: &Mounted) -> io::Result<Released> {
+    match umount2(&mount.point, MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => return Ok(Released::Unmounted),
+        Err(Errno::EBUSY) if mount.is_on_disk() => {}
+        Err(Errno::EBUSY) => return Ok(Released::Busy),
+        Err(errno) => return Err(errno.into()),
     }
-    OsString::from_vec(bytes).into()
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    match nix::mount::mount(None::<&str>, &mount.point, None::<&str>, flags, None::<&str>) {
+        Ok(()) => Ok(Released::ReadOnly),
+        Err(Errno::EBUSY) => Ok(Released::Busy),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Whether the file system at `path` is the kind an initramfs is unpacked into.
@@ -137,6 +128,18 @@ impl Place {
     pub fn beneath(&self, path: &Path) -> io::Result<Place> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         Ok(Place(self.open_beneath(path, PLACE)?))
+    }
+
+    /// Opens the directory `path` as if this were the root: `..` and symlinks are followed, absolute ones from here, and
+    /// none leads out. Links of proc(5) to open files are not followed. An empty path is here.
+    pub fn within(&self, path: &Path) -> io::Result<Place> {
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        Ok(Place(openat2(
+            self.0.as_fd(),
+            path,
+            OpenHow::new().flags(PLACE | OFlag::O_DIRECTORY).resolve(resolve),
+        )?))
     }
 
     /// Makes the directory `name` here, for its owner alone.
@@ -177,23 +180,6 @@ pub fn leads_out(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    const TABLE: &[u8] = b"\
-21 1 0:19 / / rw - ext4 /dev/vda rw
-30 21 0:20 / /b/rootfs rw - tmpfs t rw
-31 30 0:21 / /b/rootfs/proc rw - proc p rw
-32 31 0:22 / /b/rootfs/proc/sys\\040x rw shared:1 - tmpfs t rw
-33 30 0:23 / /b/rootfs/proc rw - tmpfs t rw
-34 21 0:24 / /b/rootfs2 rw - tmpfs t rw
-
-broken
-";
-
-    #[test]
-    fn mounts_below_are_listed_deepest_and_latest_first() {
-        let expected = ["/b/rootfs/proc/sys x", "/b/rootfs/proc", "/b/rootfs/proc"].map(PathBuf::from);
-        assert_eq!(below(TABLE, Path::new("/b/rootfs")), expected);
-    }
-
     #[test]
     fn a_place_beneath_another_is_never_outside_of_it() {
         let dir = tempfile::tempdir().unwrap();
@@ -212,6 +198,9 @@ broken
             let refused = root.beneath(Path::new(path)).err().unwrap();
             assert!(leads_out(&refused), "{path}: {refused}");
         }
+        for path in ["absolute", "relative", "inside/inner", "/etc/inner", "../../etc", ""] {
+            assert!(root.within(Path::new(path)).is_ok(), "{path}");
+        }
         let missing = root.beneath(Path::new("missing")).err().unwrap();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
@@ -226,5 +215,33 @@ broken
         let expected = if nix::unistd::geteuid().is_root() { libc::ENOTDIR } else { libc::EPERM };
         assert!([libc::ENOTDIR, expected].map(Some).contains(&refused.raw_os_error()), "{refused}");
         assert_eq!(std::env::current_dir().unwrap(), before);
+    }
+
+    #[test]
+    fn a_mount_in_use_is_never_detached_and_on_a_disk_it_takes_no_more_writes() {
+        crate::sys::testing::in_private_mounts(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let [path, file] = [dir.path().to_owned(), dir.path().join("file")];
+            let mounted = |major| Mounted {
+                device: (major, 1),
+                point: path.clone(),
+                kind: "tmpfs".into(),
+                read_only: false,
+            };
+            let (in_memory, on_disk) = (mounted(0), mounted(254));
+            mount("t", &path, "tmpfs", MsFlags::empty(), "").unwrap();
+            let writer = File::create(&file).unwrap();
+            assert_eq!(release(&in_memory).unwrap(), Released::Busy);
+            assert_eq!(release(&on_disk).unwrap(), Released::Busy);
+            drop(writer);
+            let reader = File::open(&file).unwrap();
+            assert_eq!(release(&on_disk).unwrap(), Released::ReadOnly);
+            let refused = File::create(&file).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ReadOnlyFilesystem);
+            drop(reader);
+            assert_eq!(release(&on_disk).unwrap(), Released::Unmounted);
+            assert!(!file.exists());
+            assert_eq!(release(&on_disk).unwrap(), Released::Unmounted, "nothing is mounted there");
+        });
     }
 }

@@ -1,9 +1,9 @@
 //! Starting a program in a defined state: fork, then exec; and what it is given. Only `reaper/` forks.
 
-use std::ffi::{CString, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::rlimit::Limit;
 use super::signal::Signal;
@@ -27,6 +27,13 @@ impl Program {
         let argv = argv.iter().map(|arg| CString::new(arg.clone().into_vec())).collect::<Result<_, _>>()?;
         let env = vec![CString::new(format!("PATH={PATH}"))?];
         Ok(Program { argv, env, stdio, limit })
+    }
+
+    /// Adds a variable to its environment. `InvalidInput` if there is a NUL in it.
+    pub fn env(&mut self, name: &str, value: &OsStr) -> io::Result<()> {
+        let variable = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        self.env.push(CString::new(variable)?);
+        Ok(())
     }
 
     /// Forks. The child gets an empty signal mask, default dispositions, its own session, umask 022, cwd `/` and no

@@ -18,6 +18,7 @@ pub struct NoSignal(u32);
 
 impl Signal {
     pub const KILL: Signal = Signal(libc::SIGKILL);
+    pub const TERM: Signal = Signal(libc::SIGTERM);
     /// The kernel's highest (signal(7): SIGRTMAX).
     pub const LAST: Signal = Signal(64);
 

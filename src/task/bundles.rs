@@ -82,9 +82,31 @@ impl Bundles {
         }
     }
 
+    /// Removes all that were made here but for those `in_use`, which are canonical paths, and those in which something is
+    /// mounted: to give up a mount is not this one's to decide.
+    pub async fn remove_unused(&self, in_use: &[PathBuf]) {
+        let made: Vec<PathBuf> = self.made().iter().cloned().collect();
+        let in_use = in_use.to_vec();
+        let unused = move || made.into_iter().filter(|bundle| is_unused(bundle, &in_use)).collect::<Vec<_>>();
+        match self.0.disks.run("looking at bundles", unused).await {
+            Ok(unused) => {
+                for bundle in unused {
+                    self.remove(&bundle).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "bundles are left"),
+        }
+    }
+
     fn made(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
         self.0.made.lock()
     }
+}
+
+fn is_unused(bundle: &Path, in_use: &[PathBuf]) -> bool {
+    let canonical = bundle.canonicalize().unwrap_or_else(|_| bundle.to_owned());
+    let mounted = || !rootfs::mounts_below(&canonical).is_ok_and(|mounts| mounts.is_empty());
+    !in_use.contains(&canonical) && !mounted()
 }
 
 fn write(bundles: &Path, bundle: &Path, files: &[(FileName, Vec<u8>)]) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::lock::Lock;
 use std::collections::HashMap;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -64,6 +65,8 @@ struct Shared {
     slots: Lock<Slots>,
     /// How many Creates are under way.
     creating: watch::Sender<usize>,
+    /// The bundle of the first container that was created; sent at every Create.
+    created: watch::Sender<Option<PathBuf>>,
     places: Arc<Semaphore>,
     followers: Tracked,
 }
@@ -71,7 +74,16 @@ struct Shared {
 #[derive(Default)]
 struct Slots {
     by_id: HashMap<ContainerId, Slot>,
+    /// For good.
     closed: bool,
+    /// For as long as all containers are removed.
+    clearing: bool,
+}
+
+impl Slots {
+    fn is_open(&self) -> bool {
+        !self.closed && !self.clearing
+    }
 }
 
 /// What goes with an id: nobody else has it until the id is free again.
@@ -92,9 +104,9 @@ pub struct Reservation {
 
 impl Tasks {
     pub fn new(parts: Parts) -> Tasks {
-        let (slots, creating) = (Lock::default(), watch::Sender::new(0));
+        let (slots, creating, created) = (Lock::default(), watch::Sender::new(0), watch::Sender::new(None));
         let places = Arc::new(Semaphore::new(parts.bounds.processes));
-        Tasks(Arc::new(Shared { parts, slots, creating, places, followers: Tracked::default() }))
+        Tasks(Arc::new(Shared { parts, slots, creating, created, places, followers: Tracked::default() }))
     }
 
     pub(super) fn parts(&self) -> &Parts {
@@ -116,9 +128,9 @@ impl Tasks {
 
     /// Refuses what would begin new work during the stop.
     pub(super) fn refuse_when_stopping(&self) -> Result<(), TaskError> {
-        match self.slots().closed {
-            true => Err(TaskError::Stopping),
-            false => Ok(()),
+        match self.slots().is_open() {
+            true => Ok(()),
+            false => Err(TaskError::Stopping),
         }
     }
 
@@ -131,7 +143,7 @@ impl Tasks {
     /// Takes an id for a Create.
     pub(super) fn reserve(&self, id: &ContainerId) -> Result<Reservation, TaskError> {
         let mut slots = self.slots();
-        if slots.closed {
+        if !slots.is_open() {
             return Err(TaskError::Stopping);
         }
         if slots.by_id.contains_key(id) {
@@ -155,6 +167,11 @@ impl Tasks {
         let slot = slots.by_id.get_mut(id).ok_or(TaskError::Stopping)?;
         slot.bundle = Some(bundle);
         Ok(())
+    }
+
+    /// Changes at every Create that has succeeded; its value is the bundle of the first.
+    pub fn creates(&self) -> watch::Receiver<Option<PathBuf>> {
+        self.0.created.subscribe()
     }
 
     pub(super) fn remove(&self, id: &ContainerId) {
@@ -189,6 +206,23 @@ impl Tasks {
     /// From now on nothing new begins.
     pub(super) fn close(&self) {
         self.slots().closed = true;
+    }
+
+    /// The same, until it is said to be over. Says whether anything may begin now.
+    pub(super) fn set_clearing(&self, clearing: bool) -> bool {
+        let mut slots = self.slots();
+        slots.clearing = clearing;
+        slots.is_open()
+    }
+
+    /// Does work that the end of the daemon waits for, whoever else waits for it.
+    pub(super) fn track(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.0.followers.spawn(work);
+    }
+
+    /// The bundles that containers have, or will have when their Create is done.
+    pub(super) fn bundles_in_use(&self) -> Vec<PathBuf> {
+        self.slots().by_id.values().filter_map(|slot| slot.bundle.clone()).collect()
     }
 
     /// Waits until no Create is under way.
@@ -234,9 +268,11 @@ impl Tasks {
 impl Reservation {
     /// The container is there.
     pub fn fill(self, container: Arc<Container>) {
+        let bundle = container.bundle.clone();
         if let Some(slot) = self.tasks.slots().by_id.get_mut(&self.id) {
             slot.container = Some(container);
         }
+        self.tasks.0.created.send_modify(|first| *first = first.take().or(Some(bundle)));
     }
 }
 

@@ -1,8 +1,9 @@
-//! The end of all containers, when the daemon stops.
+//! The end of all containers: for good when the daemon stops, or of those that there are.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -23,6 +24,30 @@ impl Tasks {
         }
         self.finish_followers(limit).await;
         self.parts().streams.clear();
+    }
+
+    /// Kills and removes every container that there is; what is created afterwards runs. Until then nothing begins, as in
+    /// [`stop_all`](Self::stop_all). Says whether all have gone within `limit`; what is left to do then goes on.
+    pub async fn clear(&self, limit: Duration) -> bool {
+        self.set_clearing(true);
+        self.parts().runtime.stop();
+        let (done, ended) = oneshot::channel();
+        let tasks = self.clone();
+        self.track(async move {
+            tasks.stop_each().await;
+            // Whoever waited may have given up.
+            let _ = done.send(());
+        });
+        let in_time = tokio::time::timeout(limit, ended).await.is_ok();
+        if self.set_clearing(false) {
+            self.parts().runtime.go_on();
+        }
+        in_time && self.is_empty()
+    }
+
+    /// Removes the bundles that no container has, but none in which something is mounted.
+    pub async fn remove_bundles(&self) {
+        self.bundles().remove_unused(&self.bundles_in_use()).await;
     }
 
     async fn stop_each(&self) {

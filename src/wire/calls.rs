@@ -16,8 +16,6 @@ use ttrpc::proto::{Code, Response, Status};
 use super::frame;
 use super::outbox::Outbox;
 
-/// Calls that do something, at a time and connection. A host has a handful; the bound is against a runaway one.
-const MAX_WORKING: usize = 64;
 /// Calls that wait for something, at a time and connection: one Wait for each process of a busy VM.
 const MAX_PARKED: usize = 1024;
 /// Streaming calls, at a time and connection: three for each process of one that has its stdio there.
@@ -52,8 +50,9 @@ pub struct Reply {
 }
 
 /// The table of calls in flight. Dropping it drops the calls with it.
-#[derive(Default)]
 pub struct Calls {
+    /// Calls that do something, at a time.
+    max_working: usize,
     tasks: JoinSet<()>,
     live: HashMap<task::Id, Call>,
 }
@@ -65,10 +64,14 @@ struct Call {
 }
 
 impl Calls {
+    pub fn new(max_working: usize) -> Self {
+        Self { max_working, tasks: JoinSet::new(), live: HashMap::new() }
+    }
+
     /// Whether another call fits into `lane`.
     pub fn has_room(&self, lane: Lane) -> bool {
         let bound = match lane {
-            Lane::Working => MAX_WORKING,
+            Lane::Working => self.max_working,
             Lane::Parked => MAX_PARKED,
             Lane::Streaming => MAX_STREAMS,
         };

@@ -8,14 +8,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::sync::{watch, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{timeout, Instant};
+use tokio::time::{sleep, timeout, Instant};
 use ttrpc::proto::{Code, MessageHeader, Request, Response, Status};
 use ttrpc::r#async::TtrpcContext;
 use ttrpc::{get_status, Error};
 
+use super::caller::Caller;
 use super::calls::{Calls, Lane, Outcome, Reply};
 use super::frame::{self, Decoder};
 use super::outbox::{outbox, Outbox};
@@ -27,10 +28,33 @@ use crate::sys::socket::Socket;
 
 /// Bytes read at a time. A small one: each idle connection holds such a buffer.
 const READ_CHUNK: usize = 16 << 10;
-/// Messages of clients that handlers have not taken yet, in bytes and for all streams of the connection.
-const MAX_UNREAD: usize = 8 << 20;
-/// How long a connection that ends waits for its last answers to be read, and for the peer to close.
+/// How long a connection that ends waits for its last answers to be read, and then for the peer to close: a vsock that is
+/// closed with data on its way loses it.
 const LINGER: Duration = Duration::from_secs(1);
+/// Pause between two shutdowns of a connection that is to drain; the peer's end of file comes 20 to 60 ms after the last
+/// byte then.
+const DRAIN_REPEAT: Duration = Duration::from_millis(20);
+
+/// How a connection that ends by our will says so to its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// A half-close, upon which the peer closes.
+    HalfClose,
+    /// For vhost-device-vsock, which hides a half-close: full shutdowns until the peer has taken everything. Of a Unix
+    /// socket a half-close all the same.
+    Drain,
+}
+
+/// What one connection may take, and how it ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Calls that do something at a time; one more is answered `RESOURCE_EXHAUSTED`.
+    pub requests_in_flight: usize,
+    /// Messages of the client that handlers have not taken yet, in bytes and for all streams; a stream that has no room
+    /// for long is ended. At least [`frame::MAX_PAYLOAD`], or the largest message would never be taken.
+    pub unread_bytes: usize,
+    pub farewell: Farewell,
+}
 
 /// Serves one connection until its peer closes it or `stop` becomes true.
 ///
@@ -38,28 +62,42 @@ const LINGER: Duration = Duration::from_secs(1);
 /// that was begun and changes something is finished. When `stop` becomes true, new calls are answered `UNAVAILABLE`,
 /// those in flight (waiting ones and streams too) run on to their end, answers are flushed, and the connection is
 /// closed. There is no deadline on the calls: a caller who cannot wait drops the future, which drops them.
-pub async fn serve(socket: Socket, router: Arc<Router>, stop: watch::Receiver<bool>) {
+pub async fn serve(socket: Socket, router: Arc<Router>, settings: Settings, stop: watch::Receiver<bool>) {
     tracing::debug!("connection opened");
     let (mut reader, socket) = tokio::io::split(socket);
     let (outbox, queue) = outbox();
     let mut writer = JoinSet::new();
     writer.spawn(queue.drain(socket));
 
-    let mut connection = Connection::new(router, outbox);
+    let mut connection = Connection::new(router, settings, outbox);
     let end = connection.run(&mut reader, &mut writer, stop).await;
     if let End::PeerGone = end {
         connection.abandon();
     }
     connection.outbox.close();
-    // The writer ends by itself when all is written or the peer is gone; one who does not read is not waited for.
-    let flushed = timeout(LINGER, writer.join_next()).await.is_ok();
-    if let (true, End::Stopped) = (flushed, end) {
-        await_close(&mut reader).await;
-    }
-    writer.shutdown().await;
-    drop(reader);
+    part(reader, writer, end, settings.farewell).await;
     tracing::debug!("connection closed");
     connection.calls.finish().await;
+}
+
+/// Writes the answers; gives its half of the socket back when all are written.
+type Writer = JoinSet<io::Result<WriteHalf<Socket>>>;
+
+/// Sees the last answers off, and closes the socket.
+async fn part(reader: ReadHalf<Socket>, mut writer: Writer, end: End, farewell: Farewell) {
+    // The writer ends by itself when all is written or the peer is gone; one who does not read is not waited for.
+    let flushed = timeout(LINGER, writer.join_next()).await;
+    if let (End::Stopped, Ok(Some(Ok(Ok(half))))) = (end, flushed) {
+        let mut socket = reader.unsplit(half);
+        let gone = match (&socket, farewell) {
+            (Socket::Vsock(_), Farewell::Drain) => timeout(LINGER, drain(&socket)).await.is_ok(),
+            _ => timeout(LINGER, tokio::io::copy(&mut socket, &mut tokio::io::sink())).await.is_ok(),
+        };
+        if !gone {
+            tracing::debug!("the peer keeps its half open");
+        }
+    }
+    writer.shutdown().await;
 }
 
 /// Why a connection takes no more frames.
@@ -69,6 +107,7 @@ enum End {
 }
 
 struct Connection {
+    router: Arc<Router>,
     decoder: Decoder,
     session: Session,
     calls: Calls,
@@ -81,14 +120,15 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(router: Arc<Router>, outbox: Arc<Outbox>) -> Self {
+    fn new(router: Arc<Router>, settings: Settings, outbox: Arc<Outbox>) -> Self {
         Self {
+            session: Session::new(router.clone()),
+            router,
             decoder: Decoder::default(),
-            session: Session::new(router),
-            calls: Calls::default(),
+            calls: Calls::new(settings.requests_in_flight),
             outbox,
             inlets: HashMap::new(),
-            unread: Arc::new(Semaphore::new(MAX_UNREAD)),
+            unread: Arc::new(Semaphore::new(settings.unread_bytes)),
             gone: watch::Sender::new(false),
             stopping: false,
         }
@@ -97,7 +137,7 @@ impl Connection {
     async fn run(
         &mut self,
         reader: &mut ReadHalf<Socket>,
-        writer: &mut JoinSet<io::Result<()>>,
+        writer: &mut Writer,
         mut stop: watch::Receiver<bool>,
     ) -> End {
         let mut chunk = vec![0; READ_CHUNK].into_boxed_slice();
@@ -120,7 +160,11 @@ impl Connection {
 
     async fn take(&mut self, mut input: &[u8]) {
         while let Some(incoming) = self.decoder.decode(&mut input) {
-            match self.session.step(incoming) {
+            let step = self.session.step(incoming);
+            if matches!(step, Step::Call { .. } | Step::Open(_)) {
+                self.router.count();
+            }
+            match step {
                 Step::Ignore => {}
                 Step::Answer { stream_id, status } => self.outbox.push(frame::status(stream_id, status)),
                 Step::Call { stream_id, unary, request } => self.call(stream_id, unary, request).await,
@@ -139,9 +183,9 @@ impl Connection {
         }
         let deadline = deadline(&request);
         let ctx = context(stream_id, &request);
-        self.calls.begin(lane, deadline, reply, async move {
-            Outcome::Response(respond(unary.handler.handler(ctx, request).await))
-        });
+        let caller = Caller::new(self.gone.subscribe());
+        let work = async move { Outcome::Response(respond(unary.handler.handler(ctx, request).await)) };
+        self.calls.begin(lane, deadline, reply, caller.scope(work));
     }
 
     async fn open(&mut self, opening: Opening) {
@@ -231,12 +275,12 @@ async fn read_when_room(
     reader.read(chunk).await
 }
 
-/// Waits for the peer to close, after our half is closed: a vsock that is closed with data on its way loses it.
-async fn await_close(reader: &mut (impl AsyncRead + Unpin)) {
-    let drained = timeout(LINGER, tokio::io::copy(reader, &mut tokio::io::sink())).await;
-    if drained.is_err() {
-        tracing::debug!("the peer keeps its half open");
+/// Each shutdown asks the backend again whether its buffer is empty; once it is, it resets the connection.
+async fn drain(socket: &Socket) -> io::Result<()> {
+    while !socket.shut_and_gone()? {
+        sleep(DRAIN_REPEAT).await;
     }
+    Ok(())
 }
 
 /// How long the caller of a request waits, from its arrival on. Zero and less mean for ever, as in Go.

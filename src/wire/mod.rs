@@ -12,13 +12,15 @@ pub mod router;
 pub mod session;
 pub mod stream;
 
+mod caller;
 mod calls;
 mod outbox;
 
 #[cfg(test)]
 mod tests;
 
-pub use connection::{patience, serve};
+pub use caller::Caller;
+pub use connection::{patience, serve, Farewell, Settings};
 pub use listen::{accept_loop, Address, Listener};
 pub use router::{Router, StreamCall, StreamMethod};
 pub use stream::{Gone, Stream};

@@ -5,7 +5,6 @@
 use crate::lock::Lock;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -87,12 +86,11 @@ impl Outbox {
 }
 
 impl Queue {
-    /// Writes what is queued, in order, until the outbox is closed; then half-closes the socket.
+    /// Writes what is queued, in order, until the outbox is closed; then half-closes the socket and gives it back.
     ///
     /// # Errors
     /// The first failed write: the peer is gone. Every frame not yet written is dropped.
-    pub async fn drain(mut self, socket: impl AsyncWrite) -> io::Result<()> {
-        let mut socket = pin!(socket);
+    pub async fn drain<S: AsyncWrite + Unpin>(mut self, mut socket: S) -> io::Result<S> {
         let mut batch = Vec::with_capacity(BATCH);
         while self.frames.recv_many(&mut batch, BATCH).await > 0 {
             let mut frames = batch.drain(..).peekable();
@@ -111,6 +109,7 @@ impl Queue {
                 }
             }
         }
-        socket.shutdown().await
+        socket.shutdown().await?;
+        Ok(socket)
     }
 }

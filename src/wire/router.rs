@@ -1,12 +1,13 @@
-//! The table of services: which handler answers which method, and how its calls may end.
+//! The table of services: which handler answers which method, how its calls may end, and how many there were.
 //!
-//! It is built once and only read afterwards. It never runs a handler; [`super::connection`] does.
+//! It is built once and only read afterwards, but for the count. It never runs a handler; [`super::connection`] does.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use ttrpc::proto::Status;
 use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 
@@ -29,6 +30,7 @@ pub type StreamCall = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 #[derive(Default)]
 pub struct Router {
     services: HashMap<&'static str, HashMap<String, Method>>,
+    begun: watch::Sender<u64>,
 }
 
 /// One method of a service.
@@ -85,6 +87,16 @@ impl Router {
     pub fn stream(mut self, service: &'static str, method: &str, handler: Arc<dyn StreamMethod>) -> Self {
         self.services.entry(service).or_default().insert(method.to_owned(), Method::Stream(handler));
         self
+    }
+
+    /// How many calls have begun so far, over all connections. A ping is none.
+    pub fn begun(&self) -> watch::Receiver<u64> {
+        self.begun.subscribe()
+    }
+
+    /// Counts one more call.
+    pub(super) fn count(&self) {
+        self.begun.send_modify(|begun| *begun += 1);
     }
 
     /// The method called `method` of `service`.

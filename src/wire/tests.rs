@@ -23,12 +23,16 @@ use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 
 use super::frame::{self, Decoder, Frame, Incoming, Kind, HEADER_LEN};
 use super::router::StreamCall;
-use super::{Router, Stream, StreamMethod};
+use super::{Farewell, Router, Settings, Stream, StreamMethod};
 use crate::sys::socket::Socket;
 
 const SERVICE: &str = "test.Service";
 /// What must happen happens within this, on the slowest machine.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// As they are unless configured.
+const SETTINGS: Settings =
+    Settings { requests_in_flight: 64, unread_bytes: 8 << 20, farewell: Farewell::HalfClose };
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(DEADLINE, what).await.expect("it happens in time")
@@ -218,7 +222,7 @@ impl Peer {
         let probe = Probe::new();
         let (socket, theirs) = UnixStream::pair().expect("a socket pair");
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(super::serve(Socket::Unix(theirs), router(&probe), stopped));
+        let served = tokio::spawn(super::serve(Socket::Unix(theirs), router(&probe), SETTINGS, stopped));
         Self { socket, decoder: Decoder::default(), bytes: Vec::new(), served, stop, probe }
     }
 

@@ -1,17 +1,20 @@
-//! The guest's own life: its milestones, its root, its size and how it ends.
+//! The guest's own beginning: its milestones, its root and its size.
 
 use std::fs;
 
-use serde_json::json;
+use vminit_shim::api::system::InfoResponse;
+use vminit_shim::client::context;
 use vminit_shim::spec;
-use vminit_shim::vm::ExitReason;
+use vminitd_test_support::LIMIT;
 
-use crate::machine::{build_folder, Machine, POWER_OFF};
+use crate::bare_image;
+use crate::machine::{build_folder, Machine};
 use crate::observer::Observer;
 
 #[tokio::test]
-async fn the_boot_reports_its_milestones_in_order() {
-    let Some(machine) = Machine::boot(|_| ()).await else { return };
+async fn the_boot_reports_its_milestones_in_order_and_goes_on_past_what_fails() {
+    let booted = Machine::boot(|config| config.append_extra = "ip=::::no/name".into());
+    let Some(machine) = booted.await else { return };
     let mut last_us = 0;
     for (index, phase) in
         ["pid1-entry", "system-init", "vsock-listen", "serve", "first-accept"].into_iter().enumerate()
@@ -21,7 +24,95 @@ async fn the_boot_reports_its_milestones_in_order() {
         assert!(milestone.uptime_us >= last_us, "{phase} before what comes before it");
         last_us = milestone.uptime_us;
     }
+    let failures = info(&machine).await.boot_failures;
+    assert_eq!(failures, [r#"etc host name "no/name": invalid input parameter"#]);
     machine.power_off().await;
+}
+
+/// The spinbox image has `/init`, the OCI runtime, and a few empty folders; its host passes such a command line.
+#[tokio::test]
+async fn an_image_with_next_to_nothing_in_it_is_made_into_a_system() {
+    let Some(build) = build_folder() else { return };
+    let dir = tempfile::tempdir().expect("a folder");
+    let initrd = dir.path().join("initrd.img");
+    bare_image::write(&build.join("initrd.img"), &initrd);
+    let booted = Machine::boot(|config| {
+        config.initrd = initrd;
+        config.append_extra = "initcall_debug log_buf_len=4M spin.profile ip=::::box:eth0:none".into();
+    });
+    let machine = booted.await.expect("there is an image");
+
+    let mut config = spec::container(&["/bin/sh", "-c", "cat /etc/hosts; wc -c </etc/resolv.conf"]);
+    for file in ["/etc/resolv.conf", "/etc/hosts"] {
+        spec::bind(&mut config, file, file);
+    }
+    let (status, output) = machine.run("reads", &config).await;
+    let hosts = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\tbox\n0\n";
+    assert_eq!((status, output.as_str()), (0, hosts));
+
+    let observer = Observer::start(&machine).await;
+    let root = "/proc/1/root";
+    let modes = format!("stat -c %a {root}/run/lock {root}/dev/fuse {root}/etc/resolv.conf");
+    assert_eq!(observer.run(&modes).await, "1777\n666\n644");
+    assert_eq!(observer.run(&format!("nsenter -t 1 -u hostname; cat {root}/etc/hostname")).await, "box\nbox");
+    let mounts = observer.run("cat /proc/1/mounts").await;
+    let options = |target: &str| {
+        let mut fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        fields.rfind(|fields| fields[1] == target).map(|fields| fields[3].to_owned())
+    };
+    for target in ["/proc", "/sys", "/run", "/tmp", "/dev/shm", "/dev/mqueue"] {
+        let options = options(target).unwrap_or_else(|| panic!("{target} is not in {mounts}"));
+        assert!(options.contains("nosuid,nodev,noexec"), "{target} has {options}");
+    }
+    assert!(options("/var/lib/spin-stack").is_some_and(|options| !options.contains("noexec")), "{mounts}");
+    observer.stop().await;
+
+    the_boot_is_told(&machine).await;
+    machine.power_off().await;
+}
+
+async fn info(machine: &Machine) -> InfoResponse {
+    let context = context(LIMIT, "default");
+    machine.guest.client.system().info(context, &Default::default()).await.expect("Info")
+}
+
+/// System.Info and the console tell of the same phases, and of no failure.
+async fn the_boot_is_told(machine: &Machine) {
+    let phases = [
+        "mount-filesystems",
+        "dev-nodes",
+        "wait-block-devices",
+        "extras-extract",
+        "cgroup-control",
+        "network",
+    ];
+    let info = info(machine).await;
+    let console = machine.console();
+    assert_eq!(info.boot_failures, Vec::<String>::new(), "the console:\n{console}");
+
+    let told: Vec<&str> = info.boot_times.iter().map(|time| time.name.as_str()).collect();
+    let expected: Vec<&str> = ["kernel"].into_iter().chain(phases).chain(["service-new", "total"]).collect();
+    assert_eq!(told, expected);
+    let micros: Vec<u64> = info.boot_times.iter().map(|time| time.micros).collect();
+    let (total, parts) = micros.split_last().expect("there are times");
+    assert!(parts[1..].iter().sum::<u64>() <= *total, "{micros:?}");
+    println!("boot of PID 1: {:?}", told.iter().zip(&micros).collect::<Vec<_>>());
+
+    let field = |line: &str, key: &str| line.split(' ').find_map(|word| word.strip_prefix(key)?.parse().ok());
+    let profile =
+        console.lines().filter_map(|line| line.split_once("VMINITD_PROFILE ")).map(|(_, line)| line.trim());
+    let profile: Vec<(String, u64)> = profile
+        .map(|line| {
+            let delta = field(line, "delta_us=").expect("a line has its share");
+            field(line, "total_us=").map(|_: u64| ()).expect("a line has the total");
+            (line.split(' ').next().unwrap_or_default().to_owned(), delta)
+        })
+        .collect();
+    let shares = told.iter().zip(&micros).skip(1).take(told.len() - 2);
+    assert_eq!(profile, shares.map(|(name, us)| ((*name).to_owned(), *us)).collect::<Vec<_>>());
+
+    let initcalls = console.lines().filter(|line| line.contains("KMSG_PROFILE ")).count();
+    assert_eq!(initcalls, 26, "a summary and the dearest calls are on the console:\n{console}");
 }
 
 #[tokio::test]
@@ -61,15 +152,4 @@ async fn the_size_and_the_memory_of_pid_1_are_printed() {
     }
     observer.stop().await;
     machine.power_off().await;
-}
-
-#[tokio::test]
-async fn the_guest_powers_itself_off_with_a_container_running() {
-    let Some(mut machine) = Machine::boot(|_| ()).await else { return };
-    machine.start("c", &spec::container(&["/bin/sleep", "1000"])).await;
-    // Ctrl-Alt-Delete is SIGINT to PID 1 once 0 is in /proc/sys/kernel/ctrl-alt-del.
-    let keys = ["ctrl", "alt", "delete"].map(|key| json!({"type": "qcode", "data": key}));
-    machine.vm.qmp("send-key", json!({"keys": keys})).await.expect("press the keys");
-    let reason = machine.vm.wait_exit(POWER_OFF).await.expect("the machine ends");
-    assert_eq!(reason, ExitReason::GuestShutdown, "the console:\n{}", machine.console());
 }

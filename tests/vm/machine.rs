@@ -15,40 +15,54 @@ use vminit_shim::spec;
 use vminit_shim::vm::{Disk, ExitReason, Vm, VmConfig, VmError};
 
 /// A boot takes 1.5 s when it is emulated and the machine has nothing else to do.
-const BOOT: Duration = Duration::from_secs(60);
+pub const BOOT: Duration = Duration::from_secs(60);
 /// How long the guest may take to stop in order.
 pub const POWER_OFF: Duration = Duration::from_secs(30);
 
 /// Processors of all machines at once: emulated ones slow each other down as soon as there are more than real ones.
 static ROOM: Semaphore = Semaphore::const_new(2);
 
+/// The image of the disk, in the machine's folder.
+const DISK: &str = "rootfs.ext4";
+
 /// A microVM with a disk that holds busybox.
 pub struct Machine {
     // Before the folder in which its sockets are.
     pub vm: Vm,
     pub guest: Guest,
-    _dir: TempDir,
+    /// The image of its disk.
+    pub disk: PathBuf,
+    dir: TempDir,
     _room: SemaphorePermit<'static>,
 }
 
 impl Machine {
     /// Boots a machine and connects to it; `None`, and a word about it, where there is no image.
     pub async fn boot(change: impl FnOnce(&mut VmConfig)) -> Option<Self> {
+        Self::boot_while(change, async |_| ()).await
+    }
+
+    /// The same, with something done to the machine while it boots.
+    pub async fn boot_while(
+        change: impl FnOnce(&mut VmConfig),
+        meanwhile: impl AsyncFnOnce(&Vm),
+    ) -> Option<Self> {
         let build = build_folder()?;
         // Socket paths have room for 107 bytes (unix(7)), so the folder's name is short.
         let dir = tempfile::Builder::new().prefix("vm").tempdir().expect("make a folder");
-        let disk = dir.path().join("rootfs.ext4");
+        let disk = dir.path().join(DISK);
         fs::copy(build.join("rootfs.ext4"), &disk).expect("copy the disk: the guest writes to it");
         let mut config = VmConfig::new(&build, dir.path().join("vm"));
-        config.disks.push(Disk { path: disk, serial: "rootfs".into(), read_only: false });
+        config.disks.push(Disk { path: disk.clone(), serial: "rootfs".into(), read_only: false });
         config.init_args.push("-debug".into());
         change(&mut config);
         let room = ROOM.acquire_many(config.cpus).await.expect("the room is never closed");
         let vm = Vm::launch(config).await.expect("launch the machine");
+        meanwhile(&vm).await;
         serving(&vm).await;
         let guest = Guest::connect(vm.rpc(), vm.stream(), BOOT).await;
         let guest = guest.unwrap_or_else(|e| panic!("{e}; the console:\n{}", console(&vm)));
-        Some(Self { vm, guest, _dir: dir, _room: room })
+        Some(Self { vm, guest, disk, dir, _room: room })
     }
 
     /// Runs a program on the disk's root file system to its end: exit status, stdout.
@@ -92,9 +106,19 @@ impl Machine {
         console(&self.vm)
     }
 
+    /// The image of the disk with busybox.
+    pub fn disk(&self) -> PathBuf {
+        self.dir.path().join(DISK)
+    }
+
     /// Asks the guest to stop; it is to power itself off.
     pub async fn power_off(mut self) {
         self.guest.shutdown().await.expect("shutdown");
+        self.is_off().await;
+    }
+
+    /// Waits until the guest has powered itself off.
+    pub async fn is_off(&mut self) {
         let reason = self.vm.wait_exit(POWER_OFF).await.expect("the machine ends");
         assert_eq!(reason, ExitReason::GuestShutdown, "the console:\n{}", self.console());
     }

@@ -4,15 +4,25 @@
 //! Only well-formed connections are made here: the vsock backend does not survive others. Abuse is in
 //! `blackbox_wire.rs`.
 
+mod bare_image;
 mod boot;
 mod checkpoint;
+mod clock;
+mod config;
+mod devices;
+mod freeze;
+mod hotplug;
 mod machine;
 mod observer;
 mod oom;
+mod orphans;
 mod parallel;
 mod pause;
 mod pids;
+mod power;
 mod resources;
 mod rootfs;
 mod stdio;
+mod supervisor;
 mod task;
+mod vsock;

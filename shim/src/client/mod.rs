@@ -7,6 +7,7 @@ mod error;
 mod event;
 mod guest;
 mod stream;
+mod system;
 
 pub use connection::{context, Client};
 pub use endpoint::Endpoint;

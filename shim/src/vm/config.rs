@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 /// Kernel arguments of every machine: the first makes a panic end the machine (with `-no-reboot`), the others spare
-/// 0.6 s of boot in emulation (crypto self tests, patching of SMP alternatives).
-const APPEND: &str = "quiet panic=-1 cryptomgr.notests noreplace-smp";
+/// 0.6 s of boot in emulation (crypto self tests, patching of SMP alternatives), and the test of the timer, which fails when
+/// the host is too busy to let it tick in time, and is a panic then.
+const APPEND: &str = "quiet panic=-1 cryptomgr.notests noreplace-smp no_timer_check";
 
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,16 +38,26 @@ pub struct VmConfig {
     pub disks: Vec<Disk>,
     /// The program `vhost-device-vsock`.
     pub vsock_backend: PathBuf,
+    /// Puts the vsock device on a port of its own, so that it can be replaced while the machine runs
+    /// ([`super::Vm::replace_vsock`]).
+    pub vsock_on_port: bool,
     /// More kernel arguments.
     pub append_extra: String,
     /// Arguments of PID 1.
     pub init_args: Vec<String>,
+    /// Vsock ports that PID 1 serves ttrpc and streams on; it is not told of them.
+    pub ports: (u32, u32),
+    /// More arguments of QEMU, behind all others. It merges repeated `-smp` and `-m`.
+    pub qemu_extra: Vec<String>,
     /// False: no serial device and no `console=`; no milestones either.
     pub console: bool,
     /// For sockets and logs; made with mode 0700 if it is not there. Not removed.
     pub dir: PathBuf,
     pub accel: Accel,
 }
+
+/// The guest's ports for ttrpc and for streams, as it has them by default.
+const PORTS: (u32, u32) = (1024, 1025);
 
 /// What a guest behind vhost-device-vsock must be told: that backend hides a half-close, and may drop what a plain
 /// close overtakes.
@@ -63,16 +74,20 @@ impl VmConfig {
             cpus: 1,
             disks: Vec::new(),
             vsock_backend: build.join("vhost-device-vsock"),
+            vsock_on_port: false,
             append_extra: String::new(),
             init_args: vec![STREAM_CLOSE.to_owned()],
+            ports: PORTS,
+            qemu_extra: Vec::new(),
             console: true,
             dir,
             accel: Accel::Auto,
         }
     }
 
-    pub(super) fn vhost_socket(&self) -> PathBuf {
-        self.dir.join("vhost.sock")
+    /// Each backend of the vsock device has a socket of its own for QEMU: `generation` counts them from 0.
+    pub(super) fn vhost_socket(&self, generation: u32) -> PathBuf {
+        self.dir.join(format!("vhost{generation}.sock"))
     }
 
     pub(super) fn vsock_socket(&self) -> PathBuf {
@@ -97,9 +112,16 @@ impl VmConfig {
         args.extend(words(&format!(
             "-m {memory} -object memory-backend-memfd,id=mem0,size={memory}M,share=on"
         )));
-        args.extend(words("-device vhost-user-vsock-pci,chardev=vsock"));
+        args.extend(words(match self.vsock_on_port {
+            // A bus that devices can leave; the root complex itself is none.
+            true => {
+                "-device pcie-root-port,id=vsock-port,chassis=64 \
+                -device vhost-user-vsock-pci,id=vsock0,chardev=vsock0,bus=vsock-port"
+            }
+            false => "-device vhost-user-vsock-pci,chardev=vsock0",
+        }));
         let mut pair = |key: &str, value: String| args.extend([key.to_string(), value]);
-        pair("-chardev", format!("socket,id=vsock,path={}", quoted(&self.vhost_socket())));
+        pair("-chardev", format!("socket,id=vsock0,path={}", quoted(&self.vhost_socket(0))));
         pair("-qmp", format!("unix:{},server=on,wait=off", quoted(&self.qmp_socket())));
         pair("-kernel", self.kernel.display().to_string());
         pair("-initrd", self.initrd.display().to_string());
@@ -113,6 +135,7 @@ impl VmConfig {
             pair("-drive", format!("if=none,id=disk{index},format=raw,file={file},read-only={read_only}"));
             pair("-device", format!("virtio-blk-pci,drive=disk{index},serial={}", disk.serial));
         }
+        args.extend(self.qemu_extra.iter().cloned());
         args
     }
 
@@ -131,7 +154,7 @@ impl VmConfig {
 }
 
 fn words(text: &str) -> Vec<String> {
-    text.split(' ').map(str::to_string).collect()
+    text.split_whitespace().map(str::to_string).collect()
 }
 
 /// QEMU doubles a comma inside a value.

@@ -7,6 +7,7 @@ mod console;
 mod error;
 mod kvm;
 mod qmp;
+mod vsock;
 
 pub use config::{Accel, Disk, VmConfig};
 pub use console::Milestone;
@@ -18,18 +19,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::client::Endpoint;
 use child::Child;
 use console::Console;
 use qmp::Qmp;
 
-/// The guest's ports, as it has them by default.
-const RPC_PORT: u32 = 1024;
-const STREAM_PORT: u32 = 1025;
-/// Any guest may have this address: each has a backend of its own.
-const GUEST_CID: u32 = 3;
 /// A program that has not made its socket by now never will.
 const SOCKET: Duration = Duration::from_secs(10);
 /// The pause between two looks at a socket that is to appear.
@@ -57,10 +53,12 @@ pub enum ExitReason {
 pub struct Vm {
     // In the order in which they are to go.
     qemu: Child,
-    _backend: Child,
+    backend: Option<Child>,
     qmp: Qmp,
     console: Console,
     config: VmConfig,
+    /// How many backends of the vsock device there were before this one.
+    generation: u32,
     kvm: bool,
 }
 
@@ -75,7 +73,7 @@ impl Vm {
     pub async fn launch(config: VmConfig) -> Result<Vm, VmError> {
         check_files(&config)?;
         make_dir(&config)?;
-        let backend = start_backend(&config).await?;
+        let backend = vsock::start_backend(&config, 0).await?;
         let kvm = config.accel == Accel::Auto && kvm::usable(&config.kernel, &config.dir).await;
         let launch = Instant::now();
         let program = Path::new("qemu-system-x86_64");
@@ -85,17 +83,17 @@ impl Vm {
             None => Console::none(),
         };
         let qmp = connect_qmp(&config.qmp_socket(), &mut qemu).await?;
-        Ok(Vm { qemu, _backend: backend, qmp, console, config, kvm })
+        Ok(Vm { qemu, backend: Some(backend), generation: 0, qmp, console, config, kvm })
     }
 
     /// The guest's RPC port.
     pub fn rpc(&self) -> Endpoint {
-        Endpoint::HybridVsock { uds: self.config.vsock_socket(), port: RPC_PORT }
+        Endpoint::HybridVsock { uds: self.config.vsock_socket(), port: self.config.ports.0 }
     }
 
     /// The guest's stream port.
     pub fn stream(&self) -> Endpoint {
-        Endpoint::HybridVsock { uds: self.config.vsock_socket(), port: STREAM_PORT }
+        Endpoint::HybridVsock { uds: self.config.vsock_socket(), port: self.config.ports.1 }
     }
 
     /// Where the console is written to, byte by byte; there is no such file without a console.
@@ -134,6 +132,31 @@ impl Vm {
         self.qmp.call(command, arguments).await
     }
 
+    /// Waits until QEMU has told of the end of a device that `device_del` was asked for.
+    ///
+    /// # Errors
+    /// `Timeout`: the guest does not let go of it, or QEMU is gone.
+    pub async fn wait_unplugged(&self, device: &str, within: Duration) -> Result<(), VmError> {
+        let wanted = |event: &Value| event["event"] == "DEVICE_DELETED" && event["data"]["device"] == device;
+        match timeout(within, self.qmp.event(wanted)).await {
+            Ok(Some(_)) => Ok(()),
+            _ => Err(VmError::Timeout { what: format!("the end of device {device}"), within }),
+        }
+    }
+
+    /// Takes the vsock device away, with its backend and all connections, and puts in another with a new backend behind
+    /// the same endpoints. The machine must have been launched with `vsock_on_port`.
+    ///
+    /// # Errors
+    /// `Timeout` if the guest does not let go of the device, `Qmp` if QEMU refuses, and those of starting a backend.
+    pub async fn replace_vsock(&mut self) -> Result<(), VmError> {
+        vsock::unplug(&self.qmp, self.generation).await?;
+        self.generation += 1;
+        self.backend = None;
+        self.backend = Some(vsock::start_backend(&self.config, self.generation).await?);
+        vsock::plug(&self.qmp, &self.config, self.generation).await
+    }
+
     /// Waits until the machine has ended by itself, and says why.
     ///
     /// # Errors
@@ -166,8 +189,7 @@ fn check_files(config: &VmConfig) -> Result<(), VmError> {
     }
 }
 
-/// Makes the runtime folder, and clears it of sockets that an earlier machine left: QEMU and the backend do not take
-/// over an existing path.
+/// Makes the runtime folder.
 fn make_dir(config: &VmConfig) -> Result<(), VmError> {
     let dir = &config.dir;
     let failed = |source| VmError::Dir { path: dir.clone(), source };
@@ -175,34 +197,17 @@ fn make_dir(config: &VmConfig) -> Result<(), VmError> {
         return Err(VmError::PathTooLong(dir.clone()));
     }
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    for socket in [config.vhost_socket(), config.vsock_socket(), config.qmp_socket()] {
-        match fs::remove_file(socket) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e)),
-            _ => {}
+    remove_stale(&config.qmp_socket())
+}
+
+/// Removes a socket that an earlier machine or backend left: QEMU and the backend do not take over an existing path.
+fn remove_stale(socket: &Path) -> Result<(), VmError> {
+    match fs::remove_file(socket) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(VmError::Dir { path: socket.to_owned(), source })
         }
+        _ => Ok(()),
     }
-    Ok(())
-}
-
-async fn start_backend(config: &VmConfig) -> Result<Child, VmError> {
-    let (socket, uds) = (config.vhost_socket(), config.vsock_socket());
-    let vm = format!("guest-cid={GUEST_CID},socket={},uds-path={}", socket.display(), uds.display());
-    let mut backend = Child::start("vsock", &config.vsock_backend, &["--vm", &vm], &config.dir, false)?;
-    let deadline = Instant::now() + SOCKET;
-    // Not by connecting: the backend serves the first connection only, and that is QEMU's.
-    while !listens(&socket) {
-        backend.check()?;
-        look_again(deadline, "the socket of the vsock backend").await?;
-    }
-    Ok(backend)
-}
-
-/// Whether somebody listens on the Unix socket, by the kernel's table; its fourth column has the flags, of which
-/// 0x10000 is `__SO_ACCEPTCON` (proc(5), /proc/net/unix).
-fn listens(socket: &Path) -> bool {
-    let Some(path) = socket.to_str() else { return false };
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    table.lines().any(|line| line.ends_with(path) && line.split_whitespace().nth(3) == Some("00010000"))
 }
 
 async fn connect_qmp(socket: &Path, qemu: &mut Child) -> Result<Qmp, VmError> {

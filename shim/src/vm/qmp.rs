@@ -1,6 +1,6 @@
-//! A small client of the QEMU Machine Protocol: commands one at a time, and the reason of the machine's end. Other
-//! events are ignored.
+//! A small client of the QEMU Machine Protocol: commands one at a time, the events, and the reason of the machine's end.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -19,11 +19,36 @@ const REPLY: Duration = Duration::from_secs(10);
 /// Replies that nobody awaits any more; one is the rule, as commands are sent one at a time.
 const REPLIES: usize = 16;
 
+/// Events that are kept for those who ask for them later; a machine that nothing is plugged into has a handful.
+const EVENTS: usize = 256;
+
 /// A connection to QEMU's monitor.
 #[derive(Debug)]
 pub(super) struct Qmp {
     commands: Mutex<Commands>,
-    shutdown: watch::Receiver<Option<String>>,
+    news: watch::Receiver<News>,
+}
+
+/// What QEMU said without being asked.
+#[derive(Debug, Default)]
+struct News {
+    /// The reason of the first SHUTDOWN, which is the cause of any others.
+    shutdown: Option<String>,
+    /// The last of all events, in order.
+    events: VecDeque<Value>,
+}
+
+impl News {
+    fn add(&mut self, event: Value) {
+        if event["event"] == "SHUTDOWN" {
+            let reason = event["data"]["reason"].as_str().map(str::to_string);
+            self.shutdown = self.shutdown.take().or(reason);
+        }
+        if self.events.len() == EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
 }
 
 #[derive(Debug)]
@@ -42,9 +67,9 @@ impl Qmp {
         let stream = UnixStream::connect(path).await.map_err(|e| refused("listen", e))?;
         let (from, to) = stream.into_split();
         let (reply, replies) = mpsc::channel(REPLIES);
-        let (ended, shutdown) = watch::channel(None);
-        tokio::spawn(read(from, reply, ended));
-        let qmp = Qmp { commands: Mutex::new(Commands { to, replies, last_id: 0 }), shutdown };
+        let (tell, news) = watch::channel(News::default());
+        tokio::spawn(read(from, reply, tell));
+        let qmp = Qmp { commands: Mutex::new(Commands { to, replies, last_id: 0 }), news };
         qmp.call("qmp_capabilities", json!({})).await?;
         Ok(qmp)
     }
@@ -66,11 +91,20 @@ impl Qmp {
 
     /// Waits until the connection has ended; gives the reason of the machine's shutdown if QEMU told one.
     pub(super) async fn ended(&self) -> Option<String> {
-        let mut shutdown = self.shutdown.clone();
+        let mut news = self.news.clone();
         // An error means that the reader has ended, and with it QEMU.
-        while shutdown.changed().await.is_ok() {}
-        let reason = shutdown.borrow().clone();
+        while news.changed().await.is_ok() {}
+        let reason = news.borrow().shutdown.clone();
         reason
+    }
+
+    /// Waits for an event like `wanted`; one that has come already will do, if it is not long ago. `None` if the
+    /// connection ends before.
+    pub(super) async fn event(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        let mut news = self.news.clone();
+        let came = news.wait_for(|news| news.events.iter().any(&wanted)).await.ok()?;
+        let event = came.events.iter().rev().find(|event| wanted(event));
+        event.cloned()
     }
 }
 
@@ -90,13 +124,11 @@ fn refused(command: &str, reason: impl ToString) -> VmError {
     VmError::Qmp { command: command.to_string(), reason: reason.to_string() }
 }
 
-async fn read(from: OwnedReadHalf, reply: mpsc::Sender<Value>, ended: watch::Sender<Option<String>>) {
+async fn read(from: OwnedReadHalf, reply: mpsc::Sender<Value>, tell: watch::Sender<News>) {
     let mut lines = BufReader::new(from).lines();
     while let Some(message) = next(&mut lines).await {
-        if message["event"] == "SHUTDOWN" {
-            // QEMU can report several; the first is the cause.
-            let reason = message["data"]["reason"].as_str().map(str::to_string);
-            ended.send_modify(|first| *first = first.take().or(reason));
+        if message.get("event").is_some() {
+            tell.send_modify(|news| news.add(message));
         } else if message.get("id").is_some() && reply.try_send(message).is_err() {
             tracing::debug!("a reply of QEMU was dropped: nobody awaits it");
         }
@@ -140,7 +172,10 @@ mod tests {
         let qmp = Qmp::connect(&dir.path().join("q")).await.unwrap();
         assert_eq!(qmp.call("query-status", json!({})).await.unwrap()["status"], "running");
         assert!(qmp.call("nonsense", json!({})).await.is_err());
+        let stopped = qmp.event(|event| event["event"] == "STOP").await;
+        assert!(stopped.is_some());
         assert_eq!(qmp.ended().await.as_deref(), Some("guest-shutdown"));
+        assert_eq!(qmp.event(|event| event["event"] == "RESET").await, None);
         monitor.await.unwrap();
     }
 }

@@ -29,7 +29,7 @@ fn client() -> (Client, JoinHandle<()>, watch::Sender<bool>) {
         .stream(SERVICE, "Mirror", Arc::new(Streaming::Mirror));
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
     let (stop, stopped) = watch::channel(false);
-    let served = tokio::spawn(crate::wire::serve(Socket::Unix(theirs), Arc::new(router), stopped));
+    let served = tokio::spawn(crate::wire::serve(Socket::Unix(theirs), Arc::new(router), SETTINGS, stopped));
     (Client::new(transport::Socket::from(ours)), served, stop)
 }
 

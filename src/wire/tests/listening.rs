@@ -69,7 +69,7 @@ async fn a_thousand_connections_come_and_go() {
         accept_loop(listener, stopped.clone(), move |socket| {
             let (router, stopped, ended) = (router.clone(), stopped.clone(), ended.clone());
             tokio::spawn(async move {
-                crate::wire::serve(socket, router, stopped).await;
+                crate::wire::serve(socket, router, SETTINGS, stopped).await;
                 ended.add_permits(1);
             });
         })

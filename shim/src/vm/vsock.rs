@@ -1,0 +1,67 @@
+//! The vsock device of a machine: its backend, a process in user space, and the change to another. Never speaks to the
+//! guest.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::child::Child;
+use super::qmp::Qmp;
+use super::{look_again, remove_stale, VmConfig, VmError, SOCKET};
+
+/// Any guest may have this address: each has a backend of its own.
+const GUEST_CID: u32 = 3;
+
+/// Starts a backend, in place of the one before it, which must have lost its QEMU.
+pub(super) async fn start_backend(config: &VmConfig, generation: u32) -> Result<Child, VmError> {
+    let (socket, uds) = (config.vhost_socket(generation), config.vsock_socket());
+    remove_stale(&socket)?;
+    remove_stale(&uds)?;
+    let vm = format!("guest-cid={GUEST_CID},socket={},uds-path={}", socket.display(), uds.display());
+    let mut backend = Child::start("vsock", &config.vsock_backend, &["--vm", &vm], &config.dir, false)?;
+    let deadline = Instant::now() + SOCKET;
+    // Not by connecting: the backend serves the first connection only, and that is QEMU's.
+    while !listens(&socket) {
+        backend.check()?;
+        look_again(deadline, "the socket of the vsock backend").await?;
+    }
+    Ok(backend)
+}
+
+/// Whether somebody listens on the Unix socket, by the kernel's table; its fourth column has the flags, of which
+/// 0x10000 is `__SO_ACCEPTCON` (proc(5), /proc/net/unix).
+fn listens(socket: &Path) -> bool {
+    let Some(path) = socket.to_str() else { return false };
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    table.lines().any(|line| line.ends_with(path) && line.split_whitespace().nth(3) == Some("00010000"))
+}
+
+/// Takes the device away and waits until the guest has let go of it.
+pub(super) async fn unplug(qmp: &Qmp, generation: u32) -> Result<(), VmError> {
+    let device = format!("vsock{generation}");
+    qmp.call("device_del", json!({ "id": device })).await?;
+    let deadline = Instant::now() + SOCKET;
+    loop {
+        let devices = qmp.call("qom-list", json!({ "path": "/machine/peripheral" })).await?;
+        let left = devices.as_array().is_some_and(|all| all.iter().any(|it| it["name"] == device.as_str()));
+        if !left {
+            // Its connection to the backend stays, unused: QEMU calls it busy for some time yet.
+            return Ok(());
+        }
+        look_again(deadline, "the guest to let go of its vsock device").await?;
+    }
+}
+
+/// Puts a device in, on the backend that was just started.
+pub(super) async fn plug(qmp: &Qmp, config: &VmConfig, generation: u32) -> Result<(), VmError> {
+    let device = format!("vsock{generation}");
+    let address = json!({ "type": "unix", "data": { "path": config.vhost_socket(generation) } });
+    let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
+    qmp.call("chardev-add", json!({ "id": device, "backend": backend })).await?;
+    let device = json!({
+        "driver": "vhost-user-vsock-pci", "id": device, "chardev": device, "bus": "vsock-port",
+    });
+    qmp.call("device_add", device).await.map(drop)
+}

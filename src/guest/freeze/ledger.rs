@@ -1,0 +1,189 @@
+//! Who has frozen the file systems, and who writes to them. A pure value: no clock, no IO.
+
+use std::collections::BTreeSet;
+
+/// Freezes in force at a time. A host has one; one that repeats it for ever is told.
+const HOLDS_MAX: usize = 64;
+
+/// A freeze in force.
+pub type Hold = u64;
+
+/// The ledger of holds and writers.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Calls under way that may write to a disk.
+    writers: usize,
+    /// A freeze is under way.
+    freezing: bool,
+    holds: BTreeSet<Hold>,
+    last: Hold,
+    stopped: bool,
+}
+
+/// Why something is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    #[error("file systems are frozen: failed precondition")]
+    Frozen,
+    #[error("{HOLDS_MAX} freezes are in force")]
+    TooMany,
+    #[error("the guest is stopping")]
+    Stopping,
+}
+
+impl Ledger {
+    /// A call that may write begins.
+    pub fn enter(&mut self) -> Result<(), Refused> {
+        if self.is_shut() {
+            return Err(Refused::Frozen);
+        }
+        self.writers += 1;
+        Ok(())
+    }
+
+    /// It has ended.
+    pub fn leave(&mut self) {
+        self.writers -= 1;
+    }
+
+    /// Whether nobody writes.
+    pub fn is_quiet(&self) -> bool {
+        self.writers == 0
+    }
+
+    /// A freeze begins: no further writer enters.
+    pub fn begin(&mut self) -> Result<(), Refused> {
+        match () {
+            () if self.stopped => Err(Refused::Stopping),
+            () if self.holds.len() >= HOLDS_MAX => Err(Refused::TooMany),
+            () => {
+                self.freezing = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// It is over. If it has failed, those in force stay so.
+    pub fn end(&mut self) {
+        self.freezing = false;
+    }
+
+    /// It has succeeded, and is in force from now on.
+    pub fn hold(&mut self) -> Hold {
+        self.last += 1;
+        self.holds.insert(self.last);
+        self.last
+    }
+
+    /// Whether `hold` is in force.
+    pub fn has(&self, hold: Hold) -> bool {
+        self.holds.contains(&hold)
+    }
+
+    /// Whether `hold` is in force and no other is.
+    pub fn is_last(&self, hold: Hold) -> bool {
+        self.has(hold) && self.holds.len() == 1
+    }
+
+    /// `hold` is over.
+    pub fn let_go(&mut self, hold: Hold) {
+        self.holds.remove(&hold);
+    }
+
+    /// Everything is thawed.
+    pub fn open(&mut self) {
+        self.holds.clear();
+    }
+
+    /// There is to be no further freeze.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Whether it has come to that.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    fn is_shut(&self) -> bool {
+        self.freezing || !self.holds.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Enter,
+        Leave,
+        Begin,
+        End,
+        Hold,
+        LetGo(super::Hold),
+        Open,
+        Stop,
+    }
+    use Step::*;
+
+    /// The answer of the last step: whether a writer may enter afterwards, and whether a freeze may begin.
+    fn check(steps: &[Step], enter: Result<(), Refused>, begin: Result<(), Refused>) {
+        let mut ledger = Ledger::default();
+        for step in steps {
+            match step {
+                Enter => ledger.enter().expect("the case says that it may"),
+                Leave => ledger.leave(),
+                Begin => ledger.begin().expect("the case says that it may"),
+                End => ledger.end(),
+                Hold => {
+                    ledger.hold();
+                    ledger.end();
+                }
+                LetGo(hold) => ledger.let_go(*hold),
+                Open => ledger.open(),
+                Stop => ledger.stop(),
+            }
+        }
+        assert_eq!(ledger.enter(), enter, "after {steps:?}");
+        assert_eq!(ledger.begin(), begin, "after {steps:?}");
+    }
+
+    #[test]
+    fn writers_are_refused_from_the_beginning_of_a_freeze_until_the_last_hold_is_over() {
+        let frozen = Err(Refused::Frozen);
+        check(&[], Ok(()), Ok(()));
+        check(&[Begin], frozen, Ok(()));
+        check(&[Begin, End], Ok(()), Ok(()));
+        check(&[Begin, Hold], frozen, Ok(()));
+        check(&[Begin, Hold, Open], Ok(()), Ok(()));
+        check(&[Begin, Hold, Begin, End], frozen, Ok(()));
+        check(&[Begin, Hold, Begin, Hold, LetGo(1)], frozen, Ok(()));
+        check(&[Begin, Hold, Begin, Hold, LetGo(2), LetGo(2)], frozen, Ok(()));
+        check(&[Begin, Hold, Begin, Hold, LetGo(2), LetGo(1)], Ok(()), Ok(()));
+        check(&[Begin, Hold, Open, Begin, Hold, LetGo(1)], frozen, Ok(()));
+        check(&[Enter, Begin, Leave], frozen, Ok(()));
+        check(&[Stop], Ok(()), Err(Refused::Stopping));
+        check(&[[Begin, Hold]; HOLDS_MAX].concat(), frozen, Err(Refused::TooMany));
+    }
+
+    #[test]
+    fn only_the_one_hold_in_force_is_the_last() {
+        let mut ledger = Ledger::default();
+        let (first, second) = (ledger.hold(), ledger.hold());
+        assert!(!ledger.is_last(first) && !ledger.is_last(second));
+        ledger.let_go(first);
+        assert!(!ledger.is_last(first) && ledger.is_last(second));
+    }
+
+    #[test]
+    fn it_is_quiet_when_every_writer_has_left() {
+        let mut ledger = Ledger::default();
+        ledger.enter().expect("it is open");
+        ledger.enter().expect("it is open");
+        ledger.leave();
+        assert!(!ledger.is_quiet());
+        ledger.leave();
+        assert!(ledger.is_quiet());
+    }
+}
