@@ -11,6 +11,7 @@ cc                  gcc
 ld                  binutils
 qemu-system-x86_64  qemu-system-x86
 runc                runc
+crun                crun
 busybox             busybox-static
 mkfs.ext4           e2fsprogs
 depmod              kmod

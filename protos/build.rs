@@ -6,8 +6,9 @@ use std::{env, fs};
 use ttrpc_codegen::{Codegen, Customize, ProtobufCustomize};
 
 /// Our own files, then those of other projects that nobody else has generated code for.
-const PROTOS: [(&str, &str); 7] = [
+const PROTOS: [(&str, &str); 8] = [
     (OURS, "bundle"),
+    (OURS, "network"),
     (OURS, "stdio"),
     (OURS, "system"),
     (OURS, "vmevents"),

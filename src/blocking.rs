@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 /// these many are in use only when one stalls, and leave the others on a machine of this size enough to go on with.
 const DISK_TURNS: usize = 16;
 
-/// Threads beside these: two for looks at block devices (`rootfs` bounds them), the others for what only reads the
-/// kernel's memory. That ends by itself, so a few serve all.
-const RESERVE: usize = 6;
+/// Threads beside these: two for looks at block devices (`rootfs` bounds them), one for the network (it waits for
+/// links, one call at a time), the others for what only reads the kernel's memory. That ends by itself, so a few serve all.
+const RESERVE: usize = 7;
 
 /// Threads for all of it. They cost memory only while they are in use.
 pub const THREADS: usize = DISK_TURNS + RESERVE;

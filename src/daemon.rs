@@ -15,6 +15,7 @@ use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
 use crate::io::{RelayTasks, StreamTable};
 use crate::logging;
+use crate::net::Network;
 use crate::profile::{DeleteEvent, Mode};
 use crate::reaper::Reaper;
 use crate::runc::Runtime;
@@ -64,6 +65,7 @@ pub async fn serve(
         streams: streams.clone(),
         freezer: freezer.clone(),
         hotplug: hotplug(whole_machine),
+        network: network(whole_machine),
         stop: Arc::new(asked),
         prepare,
         version: config.profile.version.clone(),
@@ -116,6 +118,11 @@ fn parts(config: &Config, runtime: Runtime, streams: StreamTable) -> anyhow::Res
 /// An ordinary process has neither processors nor memory to switch.
 fn hotplug(whole_machine: bool) -> Hotplug {
     Hotplug::new(Path::new(if whole_machine { "/sys" } else { "/dev/null" }))
+}
+
+/// An ordinary process changes no network: it is not its own.
+fn network(whole_machine: bool) -> Network {
+    Network::new(whole_machine.then_some(Path::new("/etc")))
 }
 
 /// Ends the last phase of the boot, tells what the kernel took if a host profiles it, and sums it up.

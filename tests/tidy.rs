@@ -3,6 +3,7 @@
 //! The rules and their reasons are in docs/ARCHITECTURE.md. This file reads source as text, line by line, and relies on
 //! rustfmt's layout; each rule is a function from text to complaints, and is tested below on text that breaks it.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "guest",
             "io",
             "logging",
+            "net",
             "profile",
             "reaper",
             "runc",
@@ -103,6 +105,34 @@ fn every_file_says_what_it_owns() {
 #[test]
 fn children_are_started_by_the_reaper_alone() {
     check(&["src"], &home_of_children);
+}
+
+/// What the spinbox host depends on is shown by tests that are there.
+#[test]
+fn the_guide_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = fs::read_to_string(root.join("docs/TESTING.md")).expect("read the guide");
+    let named = tests_named(&guide);
+    assert!(named.len() > 50, "the guide names only {} tests", named.len());
+    let files = OURS.iter().flat_map(|folder| rust_files(&root.join(folder)));
+    let text: String = files.map(|file| fs::read_to_string(file).expect("read a source file")).collect();
+    let known: HashSet<&str> = text.lines().flat_map(words).collect();
+    let missing: Vec<&str> = named.into_iter().filter(|name| !known.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/TESTING.md names tests that do not exist: {missing:?}");
+}
+
+/// The section of the guide whose tables name tests.
+const SECTION: &str = "## What the spinbox host depends on";
+
+/// Names between backticks in that section that look like those of tests: at least three words.
+fn tests_named(guide: &str) -> Vec<&str> {
+    let section = guide.split(SECTION).nth(1).unwrap_or_default();
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let is_name = |text: &&str| {
+        text.bytes().all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit())
+            && text.matches('_').count() >= 2
+    };
+    section.split('`').skip(1).step_by(2).filter(is_name).collect()
 }
 
 /// Every folder with Rust of our own.
@@ -332,5 +362,11 @@ mod the_rules_bite {
     fn a_second_waiter_is_found() {
         assert_eq!(complaints(&home_of_children, "src/runc/call.rs", "    Command::new(path)\n"), 1);
         assert_eq!(complaints(&home_of_children, "src/reaper/spawn.rs", "    Command::new(path)\n"), 0);
+    }
+
+    #[test]
+    fn names_of_tests_are_taken_from_their_section_alone() {
+        let guide = format!("`not_this_one_here`\n{SECTION}\n| a | `this_is_a_test`, `-no_flag_at_all`, `exec` |\n## Next\n`nor_this_one`\n");
+        assert_eq!(tests_named(&guide), ["this_is_a_test"]);
     }
 }

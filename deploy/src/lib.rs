@@ -6,3 +6,4 @@ pub mod cpio;
 pub mod initrd;
 pub mod libraries;
 pub mod modules;
+pub mod spinbox;

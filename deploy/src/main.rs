@@ -1,4 +1,4 @@
-//! The command line of the image builder: reads arguments, does one of its two jobs, says what went wrong.
+//! The command line of the image builder: reads arguments, does one of its jobs, says what went wrong.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,13 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use lexopt::prelude::*;
-use vminitd_deploy::{bzimage, initrd};
+use vminitd_deploy::{bzimage, initrd, spinbox};
 
 const USAGE: &str = "usage: vminitd-deploy vmlinux BZIMAGE OUT
        vminitd-deploy initrd --init FILE --runc FILE --modules FOLDER --out FILE
-           [--program PATH=FILE]... [--libraries FOLDER]... [--module NAME]...";
+           [--program PATH=FILE]... [--libraries FOLDER]... [--module NAME]...
+       vminitd-deploy spinbox --init FILE --runtime PATH=FILE --out FILE [--libraries FOLDER]...
+       vminitd-deploy modules --modules FOLDER --out FILE";
 
 /// Why the command did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +32,8 @@ enum CommandError {
 enum Command {
     Vmlinux { bzimage: PathBuf, out: PathBuf },
     Initrd { inputs: initrd::Inputs, out: PathBuf },
+    Spinbox { inputs: spinbox::Inputs, out: PathBuf },
+    Modules { folder: PathBuf, out: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -45,7 +49,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Vmlinux { bzimage, out } => extract(&bzimage, &out),
-        Command::Initrd { inputs, out } => Ok(initrd::write(&inputs, &out)?),
+        Command::Initrd { inputs, out } => Ok(initrd::write(&initrd::build(&inputs)?, &out)?),
+        Command::Spinbox { inputs, out } => Ok(initrd::write(&spinbox::build(&inputs)?, &out)?),
+        Command::Modules { folder, out } => Ok(initrd::write(&initrd::modules_alone(&folder)?, &out)?),
     }
 }
 
@@ -59,8 +65,10 @@ fn extract(bzimage: &Path, out: &Path) -> Result<(), CommandError> {
 fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
     match args.value()?.to_str() {
         Some("vmlinux") => parse_vmlinux(args),
-        Some("initrd") => parse_initrd(args),
-        _ => Err("the command is neither vmlinux nor initrd".into()),
+        Some("initrd") => parse_files(args)?.initrd(),
+        Some("spinbox") => parse_files(args)?.spinbox(),
+        Some("modules") => parse_files(args)?.modules(),
+        _ => Err("the command is none of vmlinux, initrd, spinbox, modules".into()),
     }
 }
 
@@ -72,36 +80,64 @@ fn parse_vmlinux(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
     }
 }
 
-fn parse_initrd(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
-    let [mut init, mut runc, mut modules, mut out] = [const { None }; 4];
-    let mut inputs = initrd::Inputs::default();
+/// The files that a command was given.
+#[derive(Default)]
+struct Files {
+    init: Option<PathBuf>,
+    runc: Option<PathBuf>,
+    runtime: Option<(String, PathBuf)>,
+    modules: Option<PathBuf>,
+    out: Option<PathBuf>,
+    programs: Vec<(String, PathBuf)>,
+    libraries: Vec<PathBuf>,
+    further_modules: Vec<String>,
+}
+
+fn parse_files(mut args: lexopt::Parser) -> Result<Files, lexopt::Error> {
+    let mut files = Files::default();
     while let Some(arg) = args.next()? {
-        let option = match arg {
-            Long("init") => &mut init,
-            Long("runc") => &mut runc,
-            Long("modules") => &mut modules,
-            Long("out") => &mut out,
-            Long("program") => {
-                inputs.programs.push(args.value()?.parse_with(placed_program)?);
-                continue;
-            }
-            Long("libraries") => {
-                inputs.libraries.push(args.value()?.into());
-                continue;
-            }
-            Long("module") => {
-                inputs.further_modules.push(args.value()?.string()?);
-                continue;
-            }
+        match arg {
+            Long("init") => files.init = Some(args.value()?.into()),
+            Long("runc") => files.runc = Some(args.value()?.into()),
+            Long("runtime") => files.runtime = Some(args.value()?.parse_with(placed_program)?),
+            Long("modules") => files.modules = Some(args.value()?.into()),
+            Long("out") => files.out = Some(args.value()?.into()),
+            Long("program") => files.programs.push(args.value()?.parse_with(placed_program)?),
+            Long("libraries") => files.libraries.push(args.value()?.into()),
+            Long("module") => files.further_modules.push(args.value()?.string()?),
             other => return Err(other.unexpected()),
-        };
-        *option = Some(PathBuf::from(args.value()?));
-    }
-    match (init, runc, modules, out) {
-        (Some(init), Some(runc), Some(modules), Some(out)) => {
-            Ok(Command::Initrd { inputs: initrd::Inputs { init, runc, modules, ..inputs }, out })
         }
-        _ => Err("initrd needs --init, --runc, --modules and --out".into()),
+    }
+    Ok(files)
+}
+
+impl Files {
+    fn initrd(self) -> Result<Command, lexopt::Error> {
+        let Files { programs, libraries, further_modules, .. } = self;
+        match (self.init, self.runc, self.modules, self.out) {
+            (Some(init), Some(runc), Some(modules), Some(out)) => {
+                let inputs = initrd::Inputs { init, runc, programs, libraries, modules, further_modules };
+                Ok(Command::Initrd { inputs, out })
+            }
+            _ => Err("initrd needs --init, --runc, --modules and --out".into()),
+        }
+    }
+
+    fn spinbox(self) -> Result<Command, lexopt::Error> {
+        match (self.init, self.runtime, self.out) {
+            (Some(init), Some(runtime), Some(out)) => {
+                let inputs = spinbox::Inputs { init, runtime, libraries: self.libraries };
+                Ok(Command::Spinbox { inputs, out })
+            }
+            _ => Err("spinbox needs --init, --runtime and --out".into()),
+        }
+    }
+
+    fn modules(self) -> Result<Command, lexopt::Error> {
+        match (self.modules, self.out) {
+            (Some(folder), Some(out)) => Ok(Command::Modules { folder, out }),
+            _ => Err("modules needs --modules and --out".into()),
+        }
     }
 }
 

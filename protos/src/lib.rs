@@ -16,6 +16,8 @@ pub mod service {
     pub const SYSTEM: &str = "containerd.vminitd.services.system.v1.System";
     /// Bundle directories.
     pub const BUNDLE: &str = "containerd.vminitd.services.bundle.v1.Bundle";
+    /// The guest's network after boot.
+    pub const NETWORK: &str = "vminitd.services.network.v1.Network";
     /// Stdin and output of processes, as calls.
     pub const STDIO: &str = "containerd.vminitd.services.stdio.v1.StdIO";
     /// containerd's streams over the RPC connection.
@@ -61,6 +63,12 @@ mod generated {
     pub mod bundle_ttrpc {
         include!(concat!(env!("OUT_DIR"), "/bundle/bundle_ttrpc.rs"));
     }
+    pub mod network {
+        include!(concat!(env!("OUT_DIR"), "/network/network.rs"));
+    }
+    pub mod network_ttrpc {
+        include!(concat!(env!("OUT_DIR"), "/network/network_ttrpc.rs"));
+    }
     pub mod spinbox {
         include!(concat!(env!("OUT_DIR"), "/spinbox/spinbox.rs"));
     }
@@ -104,6 +112,6 @@ mod generated {
 }
 
 pub use generated::{
-    bundle, bundle_ttrpc, spinbox, stdio, stdio_ttrpc, streaming, streaming_ttrpc, system, system_ttrpc,
-    transfer, vmevents_ttrpc,
+    bundle, bundle_ttrpc, network, network_ttrpc, spinbox, stdio, stdio_ttrpc, streaming, streaming_ttrpc,
+    system, system_ttrpc, transfer, vmevents_ttrpc,
 };

@@ -63,7 +63,7 @@ fn host_name(boot: &mut Boot<'_>, etc: &Path) -> String {
         if is_name(&name) {
             return name;
         }
-        boot.failed(format_args!("host name {name:?}"), &io::ErrorKind::InvalidInput.into());
+        boot.failed(format_args!("host name {name:?}"), &io::Error::from(io::ErrorKind::InvalidInput));
     }
     DEFAULT_NAME.to_owned()
 }

@@ -10,6 +10,7 @@ mod extras;
 mod filesystems;
 pub mod kmsg;
 mod modules;
+mod network;
 mod report;
 mod root;
 mod sysctl;
@@ -99,7 +100,10 @@ const PHASES: [Phase; 6] = [
             step("clock", set_clock),
         ],
     },
-    Phase { name: "network", steps: &[step("etc", etc::fill), step("loopback", loopback)] },
+    Phase {
+        name: "network",
+        steps: &[step("etc", etc::fill), step("loopback", loopback), step("addresses", network::configure)],
+    },
 ];
 
 /// The boot while it goes on.
@@ -122,7 +126,7 @@ impl<'a> Boot<'a> {
         result.map_err(|error| self.failed(what, &error)).ok()
     }
 
-    fn failed(&mut self, what: impl Display, error: &io::Error) {
+    fn failed(&mut self, what: impl Display, error: &dyn Display) {
         warn!(step = self.step, %what, %error, "boot step failed");
         self.report.failures.add(self.step, what, error);
     }
@@ -224,10 +228,11 @@ mod tests {
     fn what_a_step_needs_comes_before_it() {
         let steps: Vec<&str> = PHASES.iter().flat_map(|phase| phase.steps).map(|step| step.name).collect();
         let place = |name: &str| steps.iter().position(|step| *step == name).unwrap();
-        let orders: [&[&str]; 3] = [
+        let orders: [&[&str]; 4] = [
             &["console", "root", "mounts", "device nodes", "modules", "cgroup controllers", "loopback"],
             &["modules", "writable etc", "extras disk", "etc"],
             &["modules", "block devices", "extras disk", "cgroup controllers"],
+            &["etc", "loopback", "addresses"],
         ];
         for order in orders {
             assert!(order.iter().map(|name| place(name)).is_sorted(), "{order:?}");

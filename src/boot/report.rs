@@ -1,7 +1,6 @@
 //! What went wrong in the boot, and how long its phases took, for whoever asks afterwards. Bounded; it logs nothing.
 
 use std::fmt::Display;
-use std::io;
 
 use super::timeline::Timeline;
 use crate::sys::rlimit::Limit;
@@ -34,7 +33,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    pub(super) fn add(&mut self, step: &str, what: impl Display, error: &io::Error) {
+    pub(super) fn add(&mut self, step: &str, what: impl Display, error: &dyn Display) {
         if self.kept.len() == KEPT {
             self.further += 1;
             return;
@@ -66,7 +65,7 @@ mod tests {
     fn failures(count: usize, what: &str) -> Vec<String> {
         let mut failures = Failures::default();
         for _ in 0..count {
-            failures.add("step", what, &io::ErrorKind::NotFound.into());
+            failures.add("step", what, &std::io::ErrorKind::NotFound);
         }
         failures.lines()
     }

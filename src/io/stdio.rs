@@ -302,3 +302,25 @@ impl Drop for Relays {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::MetadataExt;
+
+    use nix::unistd::{getegid, geteuid};
+
+    use super::*;
+
+    #[test]
+    fn the_pipes_of_a_process_belong_to_the_owner_that_was_asked_for() {
+        // Only root gives files away.
+        let own = Owner { uid: geteuid().as_raw(), gid: getegid().as_raw() };
+        let owner = if geteuid().is_root() { Owner { uid: 1000, gid: 1001 } } else { own };
+        let (read, write) = owned_pipe(owner).expect("make a pipe");
+        for end in [read, write] {
+            let metadata = File::from(end).metadata().expect("look at a pipe");
+            assert_eq!(Owner { uid: metadata.uid(), gid: metadata.gid() }, owner);
+        }
+    }
+}

@@ -66,16 +66,26 @@ pub enum RuncError {
 
 impl RuncError {
     /// Whether runc refused because it knows no such container: "container does not exist" (libcontainer's
-    /// ErrNotExist), in older versions with the id in between.
+    /// ErrNotExist), in older versions with the id in between; crun does not find its status file.
     pub fn is_not_found(&self) -> bool {
-        let says_so = |reason: &str| reason.starts_with("container ") && reason.ends_with(" does not exist");
+        let runc_says_so =
+            |reason: &str| reason.starts_with("container ") && reason.ends_with(" does not exist");
+        let says_so =
+            |reason: &str| runc_says_so(reason) || reason.ends_with("/status`: No such file or directory");
         matches!(self, RuncError::Refused { reason, .. } if says_so(reason))
     }
 
     /// Whether runc refused because the process it was to act on has ended (libcontainer's ErrNotRunning, and the
-    /// errors of the kernel and of Go for it).
+    /// errors of the kernel and of Go for it; in crun "container `ID` is not running", and the kernel's as libc has
+    /// it).
     pub fn is_finished(&self) -> bool {
-        const TEXTS: [&str; 3] = ["container not running", "process already finished", "no such process"];
+        const TEXTS: [&str; 5] = [
+            "container not running",
+            "` is not running",
+            "process already finished",
+            "no such process",
+            "No such process",
+        ];
         matches!(self, RuncError::Refused { reason, .. } if TEXTS.iter().any(|text| reason.contains(text)))
     }
 
@@ -162,5 +172,43 @@ impl Runtime {
     async fn stopping(&self) {
         // It cannot fail: the sender is here.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(reason: &str) -> RuncError {
+        RuncError::Refused { verb: "kill", reason: reason.to_owned() }
+    }
+
+    #[test]
+    fn a_container_that_is_unknown_is_told_from_one_that_has_ended() {
+        for reason in [
+            "container does not exist",
+            "container \"c\" does not exist",
+            "error opening file `/run/runc/c/status`: No such file or directory",
+        ] {
+            assert_eq!(
+                (refused(reason).is_not_found(), refused(reason).is_finished()),
+                (true, false),
+                "{reason}"
+            );
+        }
+        for reason in [
+            "container not running",
+            "os: process already finished",
+            "container `c` is not running",
+            "kill container: No such process",
+        ] {
+            assert_eq!(
+                (refused(reason).is_not_found(), refused(reason).is_finished()),
+                (false, true),
+                "{reason}"
+            );
+        }
+        let other = refused("exec: \"/bin/nosuch\": stat /bin/nosuch: no such file or directory");
+        assert_eq!((other.is_not_found(), other.is_finished()), (false, false));
     }
 }

@@ -11,6 +11,7 @@ use crate::events::CutOff;
 use crate::guest::freeze::{FreezeError, Refused};
 use crate::guest::hotplug::HotplugError;
 use crate::io::{Broken, CutOff as OutputCutOff, EnterError, InputError, OpenError, UriError};
+use crate::net::{Failure, KernelError, NetworkError, Why};
 use crate::rootfs::RootfsError;
 use crate::runc::RuncError;
 use crate::task::{FileNameError, IdError, SpecError, TaskError};
@@ -103,6 +104,30 @@ impl From<Broken> for Error {
             Broken::NoUpdate(_) => Code::INVALID_ARGUMENT,
         };
         refuse(code, error)
+    }
+}
+
+impl From<NetworkError> for Error {
+    fn from(error: NetworkError) -> Error {
+        let code = match &error {
+            NetworkError::NotOurs => Code::FAILED_PRECONDITION,
+            NetworkError::Read(_) => Code::INTERNAL,
+            NetworkError::Failed(failures) => network_code(failures),
+            NetworkError::Blocking(error) => blocking_code(error),
+        };
+        refuse(code, error)
+    }
+}
+
+/// One code for all that failed: what the caller can do something about goes first.
+fn network_code(failures: &[Failure]) -> Code {
+    let any = |fits: fn(&Why) -> bool| failures.iter().any(|failure| fits(&failure.why));
+    if any(|why| matches!(why, Why::NoLink)) {
+        Code::NOT_FOUND
+    } else if any(|why| matches!(why, Why::Kernel(KernelError::Refused { .. }) | Why::Setting(_))) {
+        Code::FAILED_PRECONDITION
+    } else {
+        Code::INTERNAL
     }
 }
 

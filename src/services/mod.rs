@@ -3,6 +3,7 @@
 mod bundle;
 mod error;
 mod events;
+mod network;
 mod options;
 mod stats;
 mod stdio;
@@ -25,6 +26,7 @@ use crate::events::Exchange;
 use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
 use crate::io::{Outlet, StreamIds, StreamTable};
+use crate::net::Network;
 use crate::task::{ContainerId, ProcessId, Tasks};
 use crate::wire::Router;
 pub use system::{Prepare, Unprepared};
@@ -40,6 +42,7 @@ pub struct Domain {
     pub streams: StreamTable,
     pub freezer: Freezer,
     pub hotplug: Hotplug,
+    pub network: Network,
     /// Set to true, it asks for the ordered stop.
     pub stop: Arc<watch::Sender<bool>>,
     /// Where a PrepareShutdown goes.
@@ -67,6 +70,7 @@ pub fn router(domain: &Domain) -> Router {
     let system = Arc::new(system::SystemService::new(domain));
     let bundles = domain.tasks.bundles().clone();
     let bundle = Arc::new(bundle::BundleService::new(bundles, domain.freezer.clone()));
+    let network = Arc::new(network::NetworkService::new(domain.network.clone()));
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
     let stdio = Arc::new(stdio::StdioService::new(domain.tasks.clone()));
     let output = |outlet| Arc::new(stdio::OutputStream::new(domain.tasks.clone(), outlet));
@@ -77,6 +81,11 @@ pub fn router(domain: &Domain) -> Router {
         .unary(service::TASK_V2, task_service(), &task::ABANDONABLE)
         .unary(service::SYSTEM, only(vminitd_api::system_ttrpc::create_system(system)), &["Info"])
         .unary(service::BUNDLE, only(vminitd_api::bundle_ttrpc::create_bundle(bundle)), &[])
+        .unary(
+            service::NETWORK,
+            only(vminitd_api::network_ttrpc::create_network(network)),
+            &network::ABANDONABLE,
+        )
         .unary(service::STDIO, only(vminitd_api::stdio_ttrpc::create_std_io(stdio)), &stdio::ABANDONABLE)
         .stream(service::STDIO, "ReadStdout", output(Outlet::Stdout))
         .stream(service::STDIO, "ReadStderr", output(Outlet::Stderr))

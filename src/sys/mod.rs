@@ -11,6 +11,7 @@ pub mod module;
 pub mod mount;
 pub mod mountinfo;
 pub mod net;
+pub mod netlink;
 pub mod power;
 pub mod process;
 pub mod pty;

@@ -56,7 +56,7 @@ impl Machine {
         config.disks.push(Disk { path: disk.clone(), serial: "rootfs".into(), read_only: false });
         config.init_args.push("-debug".into());
         change(&mut config);
-        let room = ROOM.acquire_many(config.cpus).await.expect("the room is never closed");
+        let room = room(config.cpus).await;
         let vm = Vm::launch(config).await.expect("launch the machine");
         meanwhile(&vm).await;
         serving(&vm).await;
@@ -124,6 +124,11 @@ impl Machine {
     }
 }
 
+/// Waits until there is room for a machine with so many processors.
+pub async fn room(cpus: u32) -> SemaphorePermit<'static> {
+    ROOM.acquire_many(cpus).await.expect("the room is never closed")
+}
+
 /// Waits until the guest serves, where a console tells. vhost-device-vsock can lose a connection that comes while the
 /// guest's driver starts, and then nobody answers on it.
 async fn serving(vm: &Vm) {
@@ -135,15 +140,20 @@ async fn serving(vm: &Vm) {
 
 /// The folder of the image: `VMINITD_BUILD`, which must be complete, or `build`, which may be missing.
 pub fn build_folder() -> Option<PathBuf> {
+    folder_with("initrd.img", "image")
+}
+
+/// The same for another initrd, and the task that makes it.
+pub fn folder_with(initrd: &str, task: &str) -> Option<PathBuf> {
     let named = env::var_os("VMINITD_BUILD").map(PathBuf::from);
     let build = named.clone().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("build"));
-    let needed = ["vmlinuz", "initrd.img", "rootfs.ext4", "vhost-device-vsock"];
+    let needed = ["vmlinuz", initrd, "rootfs.ext4", "vhost-device-vsock"];
     let missing = needed.into_iter().find(|name| !build.join(name).exists());
     match (missing, named) {
         (None, _) => Some(build),
-        (Some(name), Some(_)) => panic!("{} is missing; ./taskw image makes it", build.join(name).display()),
+        (Some(name), Some(_)) => panic!("{} is missing; ./taskw {task} makes it", build.join(name).display()),
         (Some(name), None) => {
-            eprintln!("skipped: {} is missing; ./taskw image makes it", build.join(name).display());
+            eprintln!("skipped: {} is missing; ./taskw {task} makes it", build.join(name).display());
             None
         }
     }
@@ -154,6 +164,7 @@ pub fn root_disk() -> Mount {
     Mount { type_: "ext4".into(), source: "serial:rootfs".into(), ..Default::default() }
 }
 
-fn console(vm: &Vm) -> String {
+/// What the guest wrote to its console; empty if it has none.
+pub fn console(vm: &Vm) -> String {
     String::from_utf8_lossy(&fs::read(vm.console_log()).unwrap_or_default()).into_owned()
 }

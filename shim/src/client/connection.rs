@@ -9,6 +9,7 @@ use tokio::time::{sleep, timeout, Instant};
 use vminitd_api::bundle_ttrpc::BundleClient;
 use vminitd_api::containerd::api::Empty;
 use vminitd_api::containerd::shim_async::TaskClient;
+use vminitd_api::network_ttrpc::NetworkClient;
 use vminitd_api::system_ttrpc::SystemClient;
 use vminitd_api::ttrpc::{self, asynchronous::transport::Socket};
 use vminitd_api::vmevents_ttrpc::EventsClient;
@@ -85,6 +86,11 @@ impl Client {
     /// The virtual machine itself.
     pub fn system(&self) -> SystemClient {
         SystemClient::new(self.rpc.clone())
+    }
+
+    /// The guest's network.
+    pub fn network(&self) -> NetworkClient {
+        NetworkClient::new(self.rpc.clone())
     }
 
     /// Bundle directories.

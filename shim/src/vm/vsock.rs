@@ -31,10 +31,11 @@ pub(super) async fn start_backend(config: &VmConfig, generation: u32) -> Result<
 }
 
 /// Whether somebody listens on the Unix socket, by the kernel's table; its fourth column has the flags, of which
-/// 0x10000 is `__SO_ACCEPTCON` (proc(5), /proc/net/unix).
+/// 0x10000 is `__SO_ACCEPTCON` (proc(5), /proc/net/unix). The table is that of this thread's network namespace, which the
+/// backend was started in.
 fn listens(socket: &Path) -> bool {
     let Some(path) = socket.to_str() else { return false };
-    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let table = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
     table.lines().any(|line| line.ends_with(path) && line.split_whitespace().nth(3) == Some("00010000"))
 }
 

@@ -92,7 +92,7 @@ fn a_file_gives_every_kind_of_value_in_every_way_to_write_it() {
     assert_eq!(machine.extras_disk, Some("serial:extras".to_owned()));
     assert_eq!((machine.ip, machine.net_wait), (vec!["a".into(), "b".into()], Duration::from_millis(5)));
     assert_eq!(config.supervisor, Supervisor { path: Some("/agent".into()), delay: Duration::ZERO });
-    assert_eq!(format!("{:?}", config.power), "Power { on_sigint: Reboot, on_fatal: PowerOff }");
+    assert_eq!(format!("{:?}", config.power), "Settings { on_sigint: Restart, on_fatal: PowerOff }");
 }
 
 #[test]

@@ -31,7 +31,8 @@ impl EventLog {
         Self::of_stream(client.events().await.expect("subscribe to events"))
     }
 
-    fn of_stream(mut stream: EventStream) -> Self {
+    /// All that comes on this subscription.
+    pub fn of_stream(mut stream: EventStream) -> Self {
         let (sender, seen) = watch::channel(Vec::new());
         let reader = tokio::spawn(async move {
             // An error is the end of the daemon or of the subscription; what came until then stands.

@@ -21,6 +21,15 @@ pub const DATA: u8 = 3;
 /// The flag of a last frame: its sender has closed its half.
 pub const REMOTE_CLOSED: u8 = 1;
 
+/// A frame that was received.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame {
+    pub stream_id: u32,
+    pub kind: u8,
+    pub flags: u8,
+    pub payload: Vec<u8>,
+}
+
 /// A whole frame.
 pub fn frame(stream_id: u32, kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
     let mut bytes = header(payload.len() as u32, stream_id, kind, flags);
@@ -56,16 +65,21 @@ impl RawConnection {
 
     /// The next frame, which must come: stream id, type, payload.
     pub async fn receive(&mut self) -> (u32, u8, Vec<u8>) {
+        let Frame { stream_id, kind, payload, .. } = self.receive_frame().await;
+        (stream_id, kind, payload)
+    }
+
+    /// The same, with its flags.
+    pub async fn receive_frame(&mut self) -> Frame {
         timeout(PATIENCE, self.read_frame()).await.expect("a frame in time").expect("a frame")
     }
 
-    async fn read_frame(&mut self) -> io::Result<(u32, u8, Vec<u8>)> {
+    async fn read_frame(&mut self) -> io::Result<Frame> {
         let length = self.0.read_u32().await?;
         let stream_id = self.0.read_u32().await?;
-        let kind = self.0.read_u8().await?;
-        let _flags = self.0.read_u8().await?;
+        let (kind, flags) = (self.0.read_u8().await?, self.0.read_u8().await?);
         let mut payload = vec![0; length as usize];
         self.0.read_exact(&mut payload).await?;
-        Ok((stream_id, kind, payload))
+        Ok(Frame { stream_id, kind, flags, payload })
     }
 }
