@@ -39,6 +39,8 @@ pub async fn loss(host: &Host, c1: C1, c3: &Guest) -> C1 {
     exec::start(c3, "lost", &["/bin/sleep", "1000"]).await;
     c1.until("exec-started lost").await;
     drop(c1);
+    // A later connection is served: so the guest has learned of the end of this one, and writes nothing to it any more.
+    drop(host.ready().await);
     c3.kill(ID, "lost", 9).await.expect("kill");
     assert_eq!(c3.wait(ID, "lost").await.expect("wait").status, 137);
     let begun = Instant::now();
