@@ -51,6 +51,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "logging",
             "net",
             "profile",
+            "rootfs",
             "runc",
             "shutdown",
             "supervisor",

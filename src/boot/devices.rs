@@ -7,14 +7,11 @@ use super::extras::device_name;
 use super::Boot;
 use crate::rootfs::{find_devices, RootfsError};
 
-/// Threads for looks at devices. One that hangs is left behind, and another look begins meanwhile.
-const THREADS: usize = 2;
-
 /// Waits for the disks that are named; what is missing is a failure of the boot. Notes where the extras disk is.
 pub(super) fn await_all(boot: &mut Boot<'_>) {
     let machine = boot.machine;
     let mut names = machine.devices.clone();
-    names.extend(machine.extras_disk.as_deref().map(device_name));
+    names.extend(machine.extras_disk.as_ref().map(device_name));
     if names.is_empty() {
         return;
     }
@@ -29,10 +26,10 @@ pub(super) fn await_all(boot: &mut Boot<'_>) {
 }
 
 /// On a runtime of its own, which ends with the wait: the looks are those of a Create, and like there one that hangs
-/// must hold up nothing beyond its deadline.
+/// must hold up nothing beyond its deadline. It looks at all of them at once, one look after another.
 fn find_now(names: &[String], wait: Duration) -> io::Result<Vec<Result<String, RootfsError>>> {
     let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(THREADS).build()?;
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
     let found = runtime.block_on(find_devices(names, wait));
     runtime.shutdown_background();
     Ok(found)
@@ -41,12 +38,12 @@ fn find_now(names: &[String], wait: Duration) -> io::Result<Vec<Result<String, R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Bounds, Machine};
+    use crate::config::{Bounds, ExtrasDisk, Machine};
 
-    fn boot(devices: &[&str], extras_disk: Option<&str>) -> (usize, Option<String>) {
+    fn boot(devices: &[&str], extras_disk: Option<ExtrasDisk>) -> (usize, Option<String>) {
         let machine = Machine {
             devices: devices.iter().map(|name| (*name).to_owned()).collect(),
-            extras_disk: extras_disk.map(str::to_owned),
+            extras_disk,
             ..Machine::default()
         };
         let bounds = Bounds { device_wait: Duration::from_millis(200), ..Bounds::default() };
@@ -60,10 +57,11 @@ mod tests {
         assert_eq!(boot(&[], None), (0, None));
         assert_eq!(boot(&["/dev/null"], None), (0, None));
         assert_eq!(boot(&["/dev/null", "vda", "serial:no-such-disk"], None), (2, None));
-        assert_eq!(boot(&["label:no-such-disk"], Some("/dev/null")), (1, Some("/dev/null".to_owned())));
-        for nonsense in ["-1", "serial", "65536", "1x"] {
-            assert_eq!(boot(&["/dev/null"], Some(nonsense)), (1, None), "{nonsense}");
-        }
+        assert_eq!(
+            boot(&["label:no-such-disk"], Some(ExtrasDisk::Named("/dev/null".to_owned()))),
+            (1, Some("/dev/null".to_owned()))
+        );
+        assert_eq!(boot(&["/dev/null"], Some(ExtrasDisk::Index(u16::MAX))), (1, None));
     }
 
     #[test]

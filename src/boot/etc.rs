@@ -9,13 +9,12 @@ use nix::errno::Errno;
 use nix::unistd::{access, AccessFlags};
 
 use super::Boot;
+use crate::net;
+use crate::sys::host_name::is_host_name;
 use crate::sys::mount::{mount, MsFlags};
 
 /// The host's name if nobody gave it one.
 const DEFAULT_NAME: &str = "vminitd";
-
-/// What the kernel keeps of a name (`HOST_NAME_MAX`, gethostname(2)).
-const NAME_MAX: usize = 64;
 
 /// Where the writes go when the root cannot be written: in memory, and gone with the VM.
 const UPPER: &str = "/run/vminitd/etc/upper";
@@ -58,9 +57,9 @@ fn make_files(boot: &mut Boot<'_>, etc: &Path, name: &str) {
 fn host_name(boot: &mut Boot<'_>, etc: &Path) -> String {
     let image = fs::read_to_string(etc.join("hostname")).unwrap_or_default();
     let of_image = first_line(&image).map(str::to_owned);
-    let of_kernel = boot.machine.ip.first().and_then(|ip| name_in(ip));
+    let of_kernel = boot.machine.ip.first().and_then(|ip| net::host_name(ip)).map(str::to_owned);
     for name in [boot.machine.hostname.clone(), of_image, of_kernel].into_iter().flatten() {
-        if is_name(&name) {
+        if is_host_name(&name) {
             return name;
         }
         boot.failed(format_args!("host name {name:?}"), &io::Error::from(io::ErrorKind::InvalidInput));
@@ -68,19 +67,9 @@ fn host_name(boot: &mut Boot<'_>, etc: &Path) -> String {
     DEFAULT_NAME.to_owned()
 }
 
-/// The fifth field of an `ip=` (Documentation/admin-guide/nfs/nfsroot.rst in the kernel).
-fn name_in(ip: &str) -> Option<String> {
-    ip.split(':').nth(4).filter(|name| !name.is_empty()).map(str::to_owned)
-}
-
 /// The name in a file of the format of hostname(5), where lines that begin with `#` are comments.
 fn first_line(text: &str) -> Option<&str> {
     text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))
-}
-
-fn is_name(name: &str) -> bool {
-    let may_be = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(may_be)
 }
 
 /// The host's own name has an address of its own on the loopback, as Debian has it: it may have no other.
@@ -133,9 +122,10 @@ mod tests {
         check(Some("mine"), "image\n", ip, "mine", 0);
         check(None, "# comment\n\n image \n", ip, "image", 0);
         check(None, "\n", ip, "from-ip", 0);
+        check(None, "", "[2001:db8::7]::[2001:db8::1]:64:box:eth0", "box", 0);
         check(None, "", "", DEFAULT_NAME, 0);
         check(Some(""), "image", ip, "image", 1);
-        check(Some("no name"), &"x".repeat(NAME_MAX + 1), "::::a/b", DEFAULT_NAME, 3);
+        check(Some("no name"), &"x".repeat(65), "::::a/b", DEFAULT_NAME, 3);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use tracing::{debug, info};
 
 use super::Boot;
+use crate::config::ExtrasDisk;
 use crate::sys::mount::Place;
 use tar::{Archive, Entry, Kind, TarError};
 
@@ -29,10 +30,6 @@ const DIRECTORY_MODE: u32 = 0o755;
 
 /// Entries that are reported each; of more only the number is, as an archive has any number of them.
 const REPORTED_MAX: u64 = 16;
-
-/// How many virtio disks a kernel can name (Linux, drivers/block/virtio_blk.c: 20 bits of minor number, 4 of them for
-/// partitions).
-const DISKS_MAX: u32 = 1 << 16;
 
 /// What is read at once.
 const READ_BYTES: usize = 64 << 10;
@@ -53,11 +50,11 @@ enum ExtrasError {
     Archive(#[from] TarError),
 }
 
-/// The device that the setting means: the virtio disk of an index, in the kernel's naming, or what it is.
-pub(super) fn device_name(setting: &str) -> String {
-    match setting.parse::<u32>() {
-        Ok(index) if index < DISKS_MAX => format!("/dev/vd{}", letters(index)),
-        _ => setting.to_owned(),
+/// The device that the setting means; an index is that of the kernel's naming.
+pub(super) fn device_name(disk: &ExtrasDisk) -> String {
+    match disk {
+        ExtrasDisk::Index(index) => format!("/dev/vd{}", letters(u32::from(*index))),
+        ExtrasDisk::Named(name) => name.clone(),
     }
 }
 

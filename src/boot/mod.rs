@@ -183,6 +183,7 @@ mod tests {
 
     use super::*;
     use crate::sys::mount::{mount, MsFlags};
+    use crate::sys::sysctl::Name;
     use crate::sys::testing::in_private_mounts;
 
     /// A boot for one step under test, with the number of failures it ends with.
@@ -220,7 +221,8 @@ mod tests {
 
     #[test]
     fn each_sysctl_that_fails_is_a_failure_of_its_own() {
-        let sysctls = ["no.such", "../up"].map(|name| (name.to_owned(), "1".to_owned())).to_vec();
+        let sysctls =
+            ["no.such", "nor/this"].map(|name| (Name::parse(name).unwrap(), "1".to_owned())).to_vec();
         assert_eq!(with_settings(&Machine { sysctls, ..Machine::default() }, sysctl::apply), 2);
     }
 

@@ -1,9 +1,12 @@
 //! The table of settings: their names, what they take, their defaults, and why. Pure.
 
-use super::typed::ENDINGS;
+use super::typed::{ExtrasDisk, ENDINGS};
 use super::value::{names, Form, Kind};
 use crate::logging::FORMATS;
 use crate::profile::{BUILD_VERSION, DELETE_EVENTS, HOSTS, MODES, SPECS, STREAM_CLOSES, STREAM_IDS};
+use crate::rootfs::names_device;
+use crate::sys::host_name::is_host_name;
+use crate::sys::sysctl;
 
 /// What is known about a key.
 pub(super) struct Row {
@@ -77,7 +80,7 @@ keys! {
         "how long a block device may take to appear";
     Devices = "devices", Kind::List(DEVICE), "", "block devices that boot waits for";
     ExtrasDisk = "extras_disk", Kind::Text(EXTRAS), "",
-        "the disk with files for the root: its index or serial:<serial>";
+        "the disk with files for the root: its index among the virtio disks, or as above";
     ExtrasForce = "extras_force", Kind::Bool, "false", "take the files of that disk again";
     Ip = "ip", Kind::List(ANYTHING), "", "static addresses, each in the kernel's form";
     /// What spinbox's own guest waits: 20 looks with 50 ms between them. It delays readiness, so it is short.
@@ -154,17 +157,13 @@ const UNIX: Form = Form {
     holds: |text| text.strip_prefix("unix://").is_some_and(is_absolute),
 };
 const HOSTNAME: Form =
-    Form { expected: "a host name of letters, digits, - and ., 64 at most", holds: is_hostname };
+    Form { expected: "a host name of letters, digits, - and ., 64 at most", holds: is_host_name };
 const SYSCTL: Form = Form { expected: "name=value", holds: is_sysctl };
-/// 255 bytes are more than any label, serial or UUID has.
-const DEVICE: Form = Form {
-    expected: "a path in /dev, serial:<serial>, a label or a UUID",
-    holds: |text| (1..=255).contains(&text.len()),
-};
-/// virtio has 65,536 disks at most (20 bits of minor number, 4 of them for partitions).
+const DEVICE: Form =
+    Form { expected: "a path in /dev, serial:<serial>, label:<label> or uuid:<uuid>", holds: names_device };
 const EXTRAS: Form = Form {
-    expected: "a number from 0 to 65535, a path in /dev, serial:<serial>, a label or a UUID",
-    holds: |text| text.parse::<u16>().is_ok() || text.contains([':', '=', '/']),
+    expected: "a number from 0 to 65535, a path in /dev, serial:<serial>, label:<label> or uuid:<uuid>",
+    holds: |text| ExtrasDisk::named(text).is_some(),
 };
 
 fn is_absolute(text: &str) -> bool {
@@ -175,21 +174,8 @@ fn is_word(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// RFC 1123 section 2.1; 64 bytes are the kernel's limit (sethostname(2)).
-fn is_hostname(text: &str) -> bool {
-    let is_label = |label: &str| {
-        label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !(label.is_empty() || label.starts_with('-') || label.ends_with('-'))
-    };
-    text.len() <= 64 && text.split('.').all(is_label)
-}
-
-/// The name is a path below /proc/sys with dots or slashes, so nothing in it may lead out of there.
 fn is_sysctl(text: &str) -> bool {
-    let Some((name, _)) = text.split_once('=') else { return false };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
-    let parts = || name.split(['.', '/']);
-    name.len() <= 255 && name.bytes().all(is_plain) && parts().all(|part| !part.is_empty())
+    text.split_once('=').is_some_and(|(name, _)| sysctl::Name::parse(name).is_some())
 }
 
 impl Key {

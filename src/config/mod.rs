@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use key::Key;
 pub use settings::Source;
 use settings::{Assignment, Settings};
-pub use typed::{Bounds, Machine, Supervisor};
+pub use typed::{Bounds, ExtrasDisk, Machine, Supervisor};
 use value::Given;
 
 use crate::logging::{Format, FORMATS};

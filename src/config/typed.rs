@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::key::Key;
 use super::settings::Settings;
+use crate::rootfs::names_device;
 use crate::shutdown::{self, Ending};
+use crate::sys::sysctl;
 
 /// Times, sizes and counts that nothing may exceed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,12 +82,12 @@ impl Default for Bounds {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
     pub hostname: Option<String>,
-    /// Names, with dots or slashes, and values, in the order to set them.
-    pub sysctls: Vec<(String, String)>,
+    /// In the order to set them.
+    pub sysctls: Vec<(sysctl::Name, String)>,
     /// Block devices to wait for: a path in `/dev`, `serial:<serial>`, a label or a UUID.
     pub devices: Vec<String>,
-    /// The disk with files for the root: its index among the virtio disks, or a device as above.
-    pub extras_disk: Option<String>,
+    /// The disk with files for the root.
+    pub extras_disk: Option<ExtrasDisk>,
     /// Its files are taken even if that was done in this boot.
     pub extras_force: bool,
     /// What `ip=` says on the kernel command line, one for each device, as it stands there.
@@ -100,12 +102,15 @@ pub struct Machine {
 
 impl Machine {
     pub(super) fn of(settings: &Settings) -> Machine {
-        let pair = |item: &String| item.split_once('=').map(|(name, value)| (name.into(), value.into()));
+        let pair = |item: &String| {
+            let (name, value) = item.split_once('=')?;
+            Some((sysctl::Name::parse(name)?, value.to_owned()))
+        };
         Machine {
             hostname: settings.text(Key::Hostname).map(str::to_owned),
             sysctls: settings.list(Key::Sysctls).iter().filter_map(pair).collect(),
             devices: settings.list(Key::Devices).to_vec(),
-            extras_disk: settings.text(Key::ExtrasDisk).map(str::to_owned),
+            extras_disk: settings.text(Key::ExtrasDisk).and_then(ExtrasDisk::named),
             extras_force: settings.bool(Key::ExtrasForce),
             ip: settings.list(Key::Ip).to_vec(),
             net_wait: settings.millis(Key::NetWaitMs),
@@ -118,6 +123,25 @@ impl Machine {
 impl Default for Machine {
     fn default() -> Machine {
         Machine::of(&Settings::default())
+    }
+}
+
+/// How the disk with files for the root is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtrasDisk {
+    /// Its place among the virtio disks, from 0. There are 65,536 at most: 20 bits of minor number, 4 of them for
+    /// partitions (Linux, drivers/block/virtio_blk.c).
+    Index(u16),
+    /// As in the source of a mount of a Create.
+    Named(String),
+}
+
+impl ExtrasDisk {
+    pub(super) fn named(text: &str) -> Option<ExtrasDisk> {
+        match text.parse() {
+            Ok(index) => Some(ExtrasDisk::Index(index)),
+            Err(_) => names_device(text).then(|| ExtrasDisk::Named(text.to_owned())),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::types::Invalid;
+use super::types::{invalid, Invalid};
 
 /// What is read of such a file; a longer one is left alone.
 const FILE_MAX: u64 = 1 << 20;
@@ -42,7 +42,7 @@ impl Word {
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#' && byte != b';';
         match (1..=WORD_MAX).contains(&text.len()) && text.bytes().all(plain) {
             true => Ok(Word(text.to_owned())),
-            false => Err(Invalid { what: "name", text: text.chars().take(64).collect() }),
+            false => Err(invalid("name", text)),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The `ip=` parameter of the kernel's command line: what one says, and what all of them make of the network. Pure.
 //!
 //! `ip=<client>:<server>:<gateway>:<netmask>:<hostname>:<device>:<autoconf>:<dns0>:<dns1>`, as in the kernel's
-//! Documentation/admin-guide/nfs/nfsroot.rst. Addresses of IPv6 stand in brackets. The server and the hostname are not
-//! used here.
+//! Documentation/admin-guide/nfs/nfsroot.rst. Addresses of IPv6 stand in brackets. The server is not
+//! used, and the hostname only where the VM gets its name.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -115,6 +115,11 @@ fn routes(gateway: IpAddr, prefix: Prefix, metadata: bool) -> Vec<WantedRoute> {
         routes.push(WantedRoute::via(Prefix::host(METADATA), gateway));
     }
     routes
+}
+
+/// The host name in a parameter.
+pub fn host_name(parameter: &str) -> Option<&str> {
+    Some(Fields::of(parameter).get(4)).filter(|name| !name.is_empty())
 }
 
 /// The netmask as an address, or as the length of the prefix.

@@ -25,6 +25,7 @@ use tokio::sync::Mutex;
 
 pub use apply::{Failure, Why};
 pub use files::{Host, Resolver, Word};
+pub use ip_param::host_name;
 pub use kernel::{AddressState, Counters, KernelError, Link, Route};
 pub use sysctl::{parse_value, SysctlName};
 pub use types::{parse_address, Invalid, LinkName, Mac, Prefix};

@@ -1,65 +1,47 @@
 //! The `net.*` settings of the kernel: their names, their values, and the files they are. No other settings.
 
-use std::path::{Path, PathBuf};
-use std::{fmt, fs, io};
+use std::{fmt, io};
 
-use super::types::{Invalid, LinkName};
+use super::types::{invalid, Invalid, LinkName};
+use crate::sys::sysctl::Name;
 
-/// Longest name: deeper ones than `net/ipv4/conf/<interface>/<name>` are few.
-const NAME_MAX: usize = 128;
 /// Longest value; the kernel's longest is a list of ports.
 const VALUE_MAX: usize = 1024;
 
-/// The name of a setting, as a path beneath /proc/sys that begins with `net/` and only goes down.
+/// The name of a setting below `net`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SysctlName(String);
+pub struct SysctlName(Name);
 
 impl SysctlName {
-    /// As sysctl(8) takes it: the first `.` or `/` says which of them separates; the other is then part of a name, such
-    /// as that of an interface.
+    /// As [`Name::parse`], but what is not below `net/<family>` is refused: it is not of the network alone.
     pub fn parse(text: &str) -> Result<SysctlName, Invalid> {
-        let dots_separate = text.find(['.', '/']).is_some_and(|place| text[place..].starts_with('.'));
-        let swap = |c: char| match c {
-            '.' => '/',
-            '/' => '.',
-            other => other,
-        };
-        let path: String = if dots_separate { text.chars().map(swap).collect() } else { text.to_owned() };
-        let sound = |part: &str| !part.is_empty() && part != "." && part != "..";
-        let parts = path.split('/');
-        let below_net = path.starts_with("net/") && parts.clone().count() > 2 && parts.clone().all(sound);
-        match below_net && path.len() <= NAME_MAX && path.bytes().all(|byte| byte.is_ascii_graphic()) {
-            true => Ok(SysctlName(path)),
-            false => Err(Invalid { what: "name of a net.* sysctl", text: text.chars().take(64).collect() }),
-        }
+        let below_net =
+            |name: &Name| name.as_str().starts_with("net/") && name.as_str().split('/').count() > 2;
+        let name = Name::parse(text).filter(below_net);
+        name.map(SysctlName).ok_or_else(|| invalid("name of a net.* sysctl", text))
     }
 
-    /// A setting of one interface for IPv6.
+    /// A setting of one interface for IPv6; none for an interface whose name is no part of one.
     pub fn of_ipv6(link: &LinkName, setting: &str) -> SysctlName {
-        SysctlName(format!("net/ipv6/conf/{link}/{setting}"))
+        let name = Name::parse(&format!("net/ipv6/conf/{link}/{setting}"));
+        SysctlName(name.expect("the name of a link is one part of a path, and short"))
     }
 
-    fn path(&self) -> PathBuf {
-        Path::new("/proc/sys").join(&self.0)
-    }
-
-    /// The value; none if there is no such setting, or it cannot be read.
+    /// As [`Name::read`].
     pub fn read(&self) -> Option<String> {
-        fs::read_to_string(self.path()).ok()
+        self.0.read()
     }
 
     /// # Errors
-    /// Those of open(2) and write(2): `NotFound` for an unknown name, `InvalidInput` for a value that is refused.
+    /// As [`Name::write`].
     pub fn write(&self, value: &str) -> io::Result<()> {
-        // Never made: /proc has no files but the kernel's.
-        let mut file = fs::OpenOptions::new().write(true).open(self.path())?;
-        io::Write::write_all(&mut file, value.as_bytes())
+        self.0.write(value)
     }
 }
 
 impl fmt::Display for SysctlName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        self.0.fmt(f)
     }
 }
 
@@ -67,7 +49,7 @@ impl fmt::Display for SysctlName {
 pub fn parse_value(text: &str) -> Result<String, Invalid> {
     match text.len() <= VALUE_MAX && !text.contains(['\n', '\0']) {
         true => Ok(text.to_owned()),
-        false => Err(Invalid { what: "value of a sysctl", text: text.chars().take(64).collect() }),
+        false => Err(invalid("value of a sysctl", text)),
     }
 }
 

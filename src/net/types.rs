@@ -14,7 +14,7 @@ pub struct Invalid {
     pub text: String,
 }
 
-fn invalid(what: &'static str, text: &str) -> Invalid {
+pub(super) fn invalid(what: &'static str, text: &str) -> Invalid {
     // A text that is quoted in an answer is not to fill it.
     Invalid { what, text: text.chars().take(64).collect() }
 }

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+pub use self::name::names_device;
 use self::name::{Device, Places};
 use super::{Mount, RootfsError};
 use crate::sys::uevent::Uevents;

@@ -24,6 +24,7 @@ use std::time::Duration;
 use tracing::warn;
 
 pub use assembled::Assembled;
+pub use device::names_device;
 pub use error::RootfsError;
 
 use crate::sys::mount::{mount, mount_from, unmount, Place};

@@ -4,6 +4,7 @@ pub mod clock;
 pub mod console;
 pub mod file;
 pub mod freeze;
+pub mod host_name;
 pub mod inotify;
 pub mod input;
 pub mod loop_device;
@@ -19,6 +20,7 @@ pub mod rlimit;
 pub mod rtc;
 pub mod signal;
 pub mod socket;
+pub mod sysctl;
 #[cfg(test)]
 pub mod testing;
 pub mod uevent;

@@ -65,8 +65,8 @@ fn texts_are_held_to_what_the_kernel_takes() {
     for (key, good, bad) in [
         ("hostname", &["a", "vm-1.example"][..], &["", "-a", "a-", "a..b", "a_b", ".a", "a b"][..]),
         ("sysctls", &["", "a=1", "a.b/c=", "a=1,b=2"], &["a", "=1", "../a=1", "a..b=1", "/a=1", "a b=1"]),
-        ("devices", &["", "/dev/vda", "serial:x,label"], &[",", "a,,b"]),
-        ("extras_disk", &["0", "65535", "serial:x"], &["", "65536", "-1", "x"]),
+        ("devices", &["", "/dev/vda", "serial:x,UUID=y"], &[",", "/dev/a,,/dev/b", "vda"]),
+        ("extras_disk", &["0", "65535", "serial:x", "label:x", "/dev/vdb"], &["", "65536", "-1", "x"]),
         ("supervisor", &["/x"], &["", "x", "/x\0y", "/x\ny"]),
         ("report_version", &["dev"], &["", "a b", "\u{fffd}"]),
     ] {

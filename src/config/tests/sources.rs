@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
+use crate::sys::sysctl::Name;
 
 #[test]
 fn the_command_line_is_read_whole_and_with_its_quotes() {
@@ -14,7 +15,8 @@ fn the_command_line_is_read_whole_and_with_its_quotes() {
     assert_eq!(problems, Vec::<String>::new());
     assert!(config.debug);
     assert_eq!(config.machine.hostname.as_deref(), Some("vm-1.example"));
-    let sysctls = [("a.b", "1 2"), ("c", "3")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let sysctls =
+        [("a.b", "1 2"), ("c", "3")].map(|(name, value)| (Name::parse(name).unwrap(), value.to_owned()));
     assert_eq!(config.machine.sysctls, sysctls);
     assert_eq!(config.profile.version, "two");
 }
@@ -29,7 +31,7 @@ fn the_words_of_spinboxs_host_are_understood() {
     assert_eq!(problems, Vec::<String>::new());
     let machine = config.machine;
     assert_eq!(machine.ip, ["10.0.0.2::10.0.0.1:255.255.255.0::eth0:none:1.1.1.1"]);
-    assert_eq!(machine.extras_disk, Some("3".to_owned()));
+    assert_eq!(machine.extras_disk, Some(ExtrasDisk::Index(3)));
     assert!(machine.extras_force && machine.metadata_addr && machine.profile);
 
     for (line, expected) in [
@@ -87,9 +89,9 @@ fn a_file_gives_every_kind_of_value_in_every_way_to_write_it() {
     assert_eq!((bounds.io_drain, bounds.delete_drain), (Duration::from_millis(250), Duration::ZERO));
     let machine = config.machine;
     let sysctls = [("net.ipv4.ip_local_reserved_ports", "8080,9148"), ("vm/swappiness", "10")];
-    assert_eq!(machine.sysctls, sysctls.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(machine.sysctls, sysctls.map(|(name, value)| (Name::parse(name).unwrap(), value.to_owned())));
     assert_eq!(machine.devices, ["serial:data", "/dev/vdb"]);
-    assert_eq!(machine.extras_disk, Some("serial:extras".to_owned()));
+    assert_eq!(machine.extras_disk, Some(ExtrasDisk::Named("serial:extras".to_owned())));
     assert_eq!((machine.ip, machine.net_wait), (vec!["a".into(), "b".into()], Duration::from_millis(5)));
     assert_eq!(config.supervisor, Supervisor { path: Some("/agent".into()), delay: Duration::ZERO });
     assert_eq!(format!("{:?}", config.power), "Settings { on_sigint: Restart, on_fatal: PowerOff }");

@@ -20,6 +20,9 @@ pub(super) enum Device {
     Uuid(String),
 }
 
+/// Bytes of a name: more than any path in `/dev`, serial, label or UUID has.
+const NAME_MAX: usize = 255;
+
 type Form = (&'static str, fn(String) -> Device);
 
 const FORMS: [Form; 5] = [
@@ -55,6 +58,11 @@ impl Device {
     fn is_by_content(&self) -> bool {
         matches!(self, Device::Label(_) | Device::Uuid(_))
     }
+}
+
+/// Whether a text names a device, of which there may be none.
+pub fn names_device(text: &str) -> bool {
+    text.len() <= NAME_MAX && Device::named(text).is_some()
 }
 
 /// Where the kernel shows its devices.
