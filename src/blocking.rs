@@ -10,12 +10,18 @@ use tokio::sync::Semaphore;
 /// these many are in use only when one stalls, and leave the others on a machine of this size enough to go on with.
 const DISK_TURNS: usize = 16;
 
-/// Threads beside these: two for looks at block devices (`rootfs` bounds them), one for the network (it waits for
-/// links, one call at a time), the others for what only reads the kernel's memory. That ends by itself, so a few serve all.
-const RESERVE: usize = 7;
+/// Looks at block devices at a time, and so the threads that devices which do not answer can take for good.
+pub const LOOKS: usize = 2;
+
+/// What may wait long without waiting for a disk, one thread each: the network for a link, the clock for a tick of the
+/// RTC, PrepareShutdown for its steps, a processor and memory that are switched.
+const LONG: usize = 5;
+
+/// For what only reads the kernel's memory. That ends by itself, so a few serve all.
+const SHORT: usize = 4;
 
 /// Threads for all of it. They cost memory only while they are in use.
-pub const THREADS: usize = DISK_TURNS + RESERVE;
+pub const THREADS: usize = DISK_TURNS + LOOKS + LONG + SHORT;
 
 /// How long work for a disk waits for its turn. Half of what the ordered stop gives its containers, so that a stop
 /// still tells of each container that it could not remove.

@@ -85,7 +85,7 @@ fn usage(text: &str) -> ExitCode {
 /// An ordinary process: no boot, no power-off.
 fn run_process(config: &Config) -> ExitCode {
     let started = sys::wait::become_subreaper()
-        .and_then(|()| raise_nofile(config.bounds.nofile))
+        .and_then(|()| rlimit::raise_nofile(config.bounds.nofile))
         .context("prepare to have children")
         .and_then(|limit| run(config, limit, None));
     match started {
@@ -98,13 +98,6 @@ fn run_process(config: &Config) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Lets this process open as many files as its hard limit allows, but no more than PID 1 may. Returns the limit that
-/// children start with.
-fn raise_nofile(most: u64) -> std::io::Result<Limit> {
-    let Limit { soft, hard } = rlimit::nofile()?;
-    rlimit::set_nofile(Limit { soft: soft.max(hard.min(most)), hard })
 }
 
 /// PID 1: whatever happens, it ends with the machine, and has said why.

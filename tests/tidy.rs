@@ -41,7 +41,10 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "wire",
         ],
     ),
-    ("shutdown", &["events", "guest", "io", "services", "supervisor", "sys", "task", "tracked", "wire"]),
+    (
+        "shutdown",
+        &["blocking", "events", "guest", "io", "services", "supervisor", "sys", "task", "tracked", "wire"],
+    ),
     ("boot", &["config", "guest", "logging", "net", "rootfs", "sys"]),
     (
         "config",
@@ -74,7 +77,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("io", &["blocking", "lock", "sys", "tracked"]),
     ("reaper", &["lock", "sys"]),
     ("events", &["lock"]),
-    ("rootfs", &["sys"]),
+    ("rootfs", &["blocking", "sys"]),
     ("net", &["blocking", "lock", "sys", "tracked"]),
     ("wire", &["lock", "sys"]),
     ("tracked", &["lock"]),

@@ -13,6 +13,9 @@ const LISTED: usize = 25;
 /// A record is at most this long (PRINTK_MESSAGE_MAX, `CONSOLE_EXT_LOG_MAX` before it, in the kernel's printk).
 const RECORD: usize = 8192;
 
+/// Characters of a name: those of the kernel have half of it.
+const NAME_MAX: usize = 64;
+
 /// Records that are read: four times what a boot with `initcall_debug` writes. The log goes on while it is read.
 const RECORDS: usize = 16_384;
 
@@ -60,10 +63,10 @@ impl Initcalls {
     fn lines(mut self) -> Vec<String> {
         let sum: u64 = self.calls.iter().map(|(us, _)| us).sum();
         let summary =
-            format!("KMSG_PROFILE initcalls={} sum_us={sum} last_ts_us={}\n", self.calls.len(), self.last_us);
+            format!("KMSG_PROFILE initcalls={} sum_us={sum} last_ts_us={}", self.calls.len(), self.last_us);
         self.calls.sort_by(|(one, _), (other, _)| other.cmp(one));
         let dearest = self.calls.iter().take(LISTED);
-        let listed = dearest.map(|(us, name)| format!("KMSG_PROFILE {us:8} us  {name}\n"));
+        let listed = dearest.map(|(us, name)| format!("KMSG_PROFILE {us:8} us  {name}"));
         std::iter::once(summary).chain(listed).collect()
     }
 }
@@ -71,9 +74,9 @@ impl Initcalls {
 /// Reads `initcall NAME returned N after N usecs`; a module's name may stand behind that of the call.
 fn initcall(message: &str) -> Option<(u64, String)> {
     let (name, rest) = message.split_once("initcall ")?.1.split_once(" returned ")?;
-    let name = name.split_whitespace().next()?;
+    let name: String = name.split_whitespace().next()?.chars().take(NAME_MAX).collect();
     let us = rest.split_once(" after ")?.1.split_once(" usecs")?.0;
-    Some((us.parse().ok()?, name.to_owned()))
+    Some((us.parse().ok()?, name))
 }
 
 #[cfg(test)]
@@ -95,9 +98,9 @@ mod tests {
         check(failed, Some((0, "x")), 5);
         let module = "7,1,5,-;initcall init+0x0/0xf [loop] returned 0 after 7 usecs\n";
         check(module, Some((7, "init+0x0/0xf")), 5);
-        check("6,1,5,-;calling  x+0x0/0x1 @ 1\n", None, 5);
-        check("6,1,5,-;initcall x returned 0 after many usecs\n", None, 5);
-        check("6,1,5,-;initcall  returned 0 after 1 usecs\n", None, 5);
+        check("6,1,5,-;calling  x+0x0/0x1 @ 1", None, 5);
+        check("6,1,5,-;initcall x returned 0 after many usecs", None, 5);
+        check("6,1,5,-;initcall  returned 0 after 1 usecs", None, 5);
         check("6,1,x,-;initcall", None, 0);
         check("no record", None, 0);
         check("", None, 0);

@@ -32,7 +32,7 @@ use crate::guest::clock;
 use crate::sys::console;
 use crate::sys::power;
 use crate::sys::process::PATH;
-use crate::sys::rlimit::{self, Limit};
+use crate::sys::rlimit;
 
 /// Brings the VM up. Blocks for as long as the modules take to probe. Only for PID 1, and while no other thread reads
 /// the environment: it changes that. `entered` is the uptime at its first instruction.
@@ -158,8 +158,7 @@ fn loopback(boot: &mut Boot<'_>) {
 
 fn raise_nofile(boot: &mut Boot<'_>) {
     let nofile = boot.bounds.nofile;
-    let before = rlimit::set_nofile(Limit { soft: nofile, hard: nofile });
-    boot.report.nofile_at_start = boot.attempt(nofile, before);
+    boot.report.nofile_at_start = boot.attempt(nofile, rlimit::set_nofile(nofile));
 }
 
 /// Each container is watched for OOM kills by one instance, and the kernel allows root 128, containers included.

@@ -62,7 +62,7 @@ impl Config {
     pub fn supervisor_settings(&self, file_limit: Limit) -> supervisor::Settings {
         supervisor::Settings {
             binary: self.supervisor.path.clone(),
-            delay: Some(self.supervisor.delay),
+            delay: self.supervisor.delay,
             root: self.state_dir.as_deref().unwrap_or(Path::new("/")).to_owned(),
             file_limit,
         }

@@ -2,7 +2,7 @@
 //! was paused has missed time, and nobody tells its kernel.
 //!
 //! The RTC counts whole seconds, so only the moment at which it comes to a new one says where it stands. That moment is
-//! waited for on a thread of its own. What is less than a second off is left alone: a step disturbs programs, and the
+//! waited for off the runtime's thread. What is less than a second off is left alone: a step disturbs programs, and the
 //! host's own RTC may be that much off.
 
 use std::io;

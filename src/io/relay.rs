@@ -23,16 +23,6 @@ pub(super) const RELAY_BYTES: usize = 256 * 1024;
 /// What a relay begins with: most processes say little, and there may be thousands of them.
 const FIRST_BYTES: usize = 4 * 1024;
 
-/// Pause between two shutdowns of a connection that is to drain. Measured: end of file 20 to 60 ms after the last byte.
-const EOF_REPEAT: Duration = Duration::from_millis(20);
-
-/// After so many shutdowns, which is 5 s, the reader is a slow one: the pauses double up to [`EOF_REPEAT_MAX`], so that
-/// one that never reads costs next to nothing.
-const EOF_QUICK: u32 = 250;
-
-/// The end of file comes within half a second of the last byte all the same.
-const EOF_REPEAT_MAX: Duration = Duration::from_millis(500);
-
 /// After a Delete a pipe that has given nothing for so long is empty: one turn of the runtime's driver would do.
 const LATE_IDLE: Duration = Duration::from_millis(100);
 
@@ -183,7 +173,7 @@ fn gone(error: &io::Error) -> Copied {
 /// Ends a stream whose last byte was written.
 async fn end(socket: Socket, close: StreamClose, signals: &mut Signals) {
     let ended = match close {
-        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => drain(&socket).await,
+        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => socket.drain().await,
         // A Unix socket carries a half-close, and never says that its peer has taken everything.
         StreamClose::Eof | StreamClose::Delete => tokio::select! {
             ended = half_close(socket) => ended,
@@ -199,7 +189,7 @@ async fn end(socket: Socket, close: StreamClose, signals: &mut Signals) {
 /// The same once the process has been deleted: a peer that does not close its side is not waited for long.
 async fn end_late(socket: Socket, close: StreamClose) {
     let ended = match close {
-        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => drain(&socket).await,
+        StreamClose::Eof if matches!(socket, Socket::Vsock(_)) => socket.drain().await,
         StreamClose::Eof | StreamClose::Delete => {
             tokio::time::timeout(LATE_CLOSE, half_close(socket)).await.unwrap_or(Ok(()))
         }
@@ -219,22 +209,6 @@ pub(super) async fn discard(mut from: impl AsyncRead + Unpin) {
 pub async fn half_close(mut socket: Socket) -> io::Result<()> {
     socket.shutdown().await?;
     discard(socket).await;
-    Ok(())
-}
-
-/// Each shutdown asks the backend again whether its buffer is empty; once it is, it resets the connection. It has no
-/// end of its own: a reader may take its time.
-async fn drain(socket: &Socket) -> io::Result<()> {
-    let mut pause = EOF_REPEAT;
-    for asked in 1.. {
-        if socket.shut_and_gone()? {
-            break;
-        }
-        tokio::time::sleep(pause).await;
-        if asked >= EOF_QUICK {
-            pause = (pause * 2).min(EOF_REPEAT_MAX);
-        }
-    }
     Ok(())
 }
 

@@ -55,7 +55,7 @@ pub fn profile_line(phase: &str, delta: Duration, total: Duration) {
     console_line(format!("VMINITD_PROFILE {phase} delta_us={delta_us} total_us={total_us}"));
 }
 
-/// Writes a line that a host reads, whatever the log level and format. There are some tens of them in a boot.
+/// Writes a line that a host reads, whatever the log level and format. There are at most 38 of them in a boot.
 pub fn console_line(mut line: String) {
     line.push('\n');
     writer::push(line, Room::Reserved);

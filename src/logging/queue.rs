@@ -9,7 +9,8 @@ use super::format::{self, Format};
 /// Bytes that may wait. A debug boot logs a fifth of it, a serial port takes 5 s for it, and PID 1 has 2 MiB.
 const WAITING_MAX: usize = 64 << 10;
 
-/// Bytes more for what hosts look for, which are few lines: five milestones and a dozen profile lines.
+/// Bytes more for what hosts look for: five milestones, seven profile lines and 26 lines of the kernel's initcalls, of
+/// 100 bytes at most each.
 const RESERVE: usize = 4 << 10;
 
 /// Bytes that are taken at a time: what the kernel's terminals take in one go.

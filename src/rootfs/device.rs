@@ -22,16 +22,13 @@ use tracing::debug;
 pub use self::name::names_device;
 use self::name::{Device, Places};
 use super::{Mount, RootfsError};
+use crate::blocking::LOOKS;
 use crate::sys::uevent::Uevents;
 
 /// How often to look where the kernel tells nothing: in a sandbox that forbids to listen to it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Looks at a time in the whole process, and so the threads that can be lost. Mounts have a share of the threads for
-/// blocking work as well, and some have to be left for everything else.
-const LOOKS_MAX: usize = 2;
-
-static TURNS: Semaphore = Semaphore::const_new(LOOKS_MAX);
+static TURNS: Semaphore = Semaphore::const_new(LOOKS);
 
 /// File systems of block devices. Of any other type a source in `/dev` may be but a name (the tag of a virtiofs), or
 /// what is to be bound. /proc/filesystems would tell, but not of those whose module has yet to be loaded.

@@ -2,6 +2,7 @@
 //! runtime too, as after a panic. Each step has a bound. It never detaches a mount and never removes a file.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -19,8 +20,7 @@ const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Unmounts what is left below `folder`. Blocks.
 pub fn release_below(folder: PathBuf) {
     bounded("unmount", move || {
-        let below = |mount: &Mounted| mount.point != folder && mount.point.starts_with(&folder);
-        release(all_mounts().into_iter().filter(below).collect());
+        release(listed(mountinfo::below(&folder)));
     });
 }
 
@@ -64,7 +64,11 @@ fn release(mounts: Vec<Mounted>) {
 }
 
 fn all_mounts() -> Vec<Mounted> {
-    mountinfo::topmost_first().unwrap_or_else(|error| {
+    listed(mountinfo::topmost_first())
+}
+
+fn listed(mounts: io::Result<Vec<Mounted>>) -> Vec<Mounted> {
+    mounts.unwrap_or_else(|error| {
         tracing::warn!(%error, "cannot read the table of mounts");
         Vec::new()
     })
@@ -78,8 +82,11 @@ fn bounded(what: &'static str, step: impl FnOnce() + Send + 'static) {
         // Whoever waited may have given up.
         let _ = done.send(());
     });
-    if thread.is_err() || ended.recv_timeout(STEP).is_err() {
-        tracing::error!("{what} did not end in time");
+    match thread.map(|_| ended.recv_timeout(STEP)) {
+        Ok(Ok(())) => {}
+        Ok(Err(mpsc::RecvTimeoutError::Timeout)) => tracing::error!("{what} did not end in time"),
+        Ok(Err(mpsc::RecvTimeoutError::Disconnected)) => tracing::error!("{what} panicked"),
+        Err(error) => tracing::error!(%error, "cannot start a thread for {what}"),
     }
 }
 

@@ -7,10 +7,10 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::{disks, CONTAINERS};
+use crate::blocking;
 use crate::guest::freeze::Freezer;
 use crate::services::{Prepare, Unprepared};
 use crate::task::Tasks;
@@ -135,7 +135,8 @@ struct Work {
 }
 
 impl Work {
-    /// Each step has bounds of its own, so that it always ends.
+    /// Each step has bounds of its own, so that it always ends; those of the disks are kept by threads beside the one that
+    /// waits for them here.
     async fn run(self, tell: &watch::Sender<Option<&'static str>>) {
         let step = |name| {
             tracing::info!(step = name, "prepare for the shutdown");
@@ -151,19 +152,19 @@ impl Work {
             tracing::warn!("containers were not stopped in time");
         }
         step("unmounting");
-        blocking(move || disks::release_below(self.bundles)).await;
+        in_time("unmounting", move || disks::release_below(self.bundles)).await;
         step("removing the bundles");
         self.tasks.remove_bundles().await;
         if self.whole_machine {
             step("writing the disks back");
-            blocking(disks::sync).await;
+            in_time("writing the disks back", disks::sync).await;
         }
     }
 }
 
-async fn blocking(step: impl FnOnce() + Send + 'static) {
-    if spawn_blocking(step).await.is_err() {
-        tracing::error!("a step of preparing for the shutdown panicked");
+async fn in_time(what: &'static str, step: impl FnOnce() + Send + 'static) {
+    if let Err(error) = blocking::run(what, step).await {
+        tracing::error!(%error, "prepare for the shutdown");
     }
 }
 

@@ -50,8 +50,8 @@ const OVERLAY_ROOT: &str = "SPINBOX_OVERLAY_ROOT";
 pub struct Settings {
     /// The binary, in place of the search for one.
     pub binary: Option<PathBuf>,
-    /// It is started so long after boot, if no container is created before; without it, only then.
-    pub delay: Option<Duration>,
+    /// It is started so long after boot, if no container is created before.
+    pub delay: Duration,
     /// All other paths are beneath it: `/` in PID 1.
     pub root: PathBuf,
     /// RLIMIT_NOFILE that it starts with.
@@ -169,13 +169,7 @@ impl Agent {
 
     /// Waits for the first container or the delay.
     async fn due(&mut self) {
-        let delay = self.settings.delay;
-        let delayed = async {
-            match delay {
-                Some(delay) => sleep(delay).await,
-                None => pending().await,
-            }
-        };
+        let delayed = sleep(self.settings.delay);
         tokio::select! {
             () = self.next_create() => {}
             () = delayed => {}

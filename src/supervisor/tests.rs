@@ -18,7 +18,7 @@ async fn an_agent_that_ends_at_once_is_started_eleven_times_and_given_up_after_1
     let (reaper, _fatal) = Reaper::start().expect("a reaper");
     let file_limit = crate::sys::rlimit::nofile().expect("a limit");
     let settings =
-        Settings { binary: None, delay: Some(Duration::from_secs(5)), root: dir.path().into(), file_limit };
+        Settings { binary: None, delay: Duration::from_secs(5), root: dir.path().into(), file_limit };
     let (created, creates) = watch::channel(None);
     let began = Instant::now();
     let supervisor = start(settings, reaper, Disks::new(), creates).expect("it starts");

@@ -41,12 +41,20 @@ pub fn topmost_first() -> io::Result<Vec<Mounted>> {
     mounts().map(sorted)
 }
 
-/// Mount points strictly below `root`, those that cover others first.
+/// Mounts strictly below `root`, those first that cover others.
+///
+/// # Errors
+/// As [`mounts`].
+pub fn below(root: &Path) -> io::Result<Vec<Mounted>> {
+    topmost_first().map(|mounts| only_below(mounts, root))
+}
+
+/// The points of [`below`].
 ///
 /// # Errors
 /// As [`mounts`].
 pub fn mounts_below(root: &Path) -> io::Result<Vec<PathBuf>> {
-    topmost_first().map(|mounts| below(mounts, root))
+    Ok(below(root)?.into_iter().map(|mount| mount.point).collect())
 }
 
 fn sorted(mut mounts: Vec<Mounted>) -> Vec<Mounted> {
@@ -56,9 +64,9 @@ fn sorted(mut mounts: Vec<Mounted>) -> Vec<Mounted> {
     mounts
 }
 
-fn below(mounts: Vec<Mounted>, root: &Path) -> Vec<PathBuf> {
-    let points = mounts.into_iter().map(|mount| mount.point);
-    points.filter(|point| point != root && point.starts_with(root)).collect()
+fn only_below(mut mounts: Vec<Mounted>, root: &Path) -> Vec<Mounted> {
+    mounts.retain(|mount| mount.point != root && mount.point.starts_with(root));
+    mounts
 }
 
 fn parse(mountinfo: &[u8]) -> Vec<Mounted> {
@@ -115,7 +123,8 @@ broken
     #[test]
     fn mounts_below_are_listed_deepest_and_latest_first() {
         let expected = ["/b/rootfs/proc/sys x", "/b/rootfs/proc", "/b/rootfs/proc"].map(PathBuf::from);
-        assert_eq!(below(sorted(parse(MOUNTINFO)), Path::new("/b/rootfs")), expected);
+        let below = only_below(sorted(parse(MOUNTINFO)), Path::new("/b/rootfs"));
+        assert_eq!(below.into_iter().map(|mount| mount.point).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -27,6 +27,10 @@ const NETLINK_EXT_ACK: libc::c_int = 11;
 /// A socket to the kernel's tables of links, addresses, routes and neighbours.
 pub struct RouteSocket(OwnedFd);
 
+/// Messages that are taken at once. What is still there then is the next news: whoever floods the group gets another look
+/// at the links, and no more.
+const DISCARDED_MAX: usize = 1024;
+
 impl RouteSocket {
     /// For requests and their answers.
     ///
@@ -104,9 +108,14 @@ impl RouteSocket {
         Ok(true)
     }
 
+    /// Takes what has come. That news were lost (ENOBUFS) is said once, and is news.
     fn discard(&self) {
-        // Until there is nothing more. That news were lost (ENOBUFS) is said once, and is news.
-        while self.next(&mut [], libc::MSG_DONTWAIT | libc::MSG_TRUNC) != Err(Errno::EAGAIN) {}
+        for _ in 0..DISCARDED_MAX {
+            match self.next(&mut [], libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
+                Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
     }
 
     /// The length of the next datagram, and the port of who sent it.

@@ -17,9 +17,20 @@ pub fn nofile() -> io::Result<Limit> {
     Ok(Limit { soft, hard })
 }
 
-/// Sets RLIMIT_NOFILE and returns what it was.
-pub fn set_nofile(limit: Limit) -> io::Result<Limit> {
+/// Lets this process open `most` files, whatever its limits are; returns these. Only root may.
+pub fn set_nofile(most: u64) -> io::Result<Limit> {
+    change_nofile(|_| Limit { soft: most, hard: most })
+}
+
+/// Lets this process open as many files as its hard limit allows, but no more than `most` if its soft limit does not;
+/// returns what the limits were.
+pub fn raise_nofile(most: u64) -> io::Result<Limit> {
+    change_nofile(|Limit { soft, hard }| Limit { soft: soft.max(hard.min(most)), hard })
+}
+
+fn change_nofile(change: impl FnOnce(Limit) -> Limit) -> io::Result<Limit> {
     let before = nofile()?;
-    setrlimit(Resource::RLIMIT_NOFILE, limit.soft, limit.hard)?;
+    let Limit { soft, hard } = change(before);
+    setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
     Ok(before)
 }

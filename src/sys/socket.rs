@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -33,6 +34,16 @@ pub enum Listener {
     Unix(UnixListener),
     Vsock(VsockListener),
 }
+
+/// Pause between two shutdowns of a connection that is to drain. Measured: end of file 20 to 60 ms after the last byte.
+const DRAIN_REPEAT: Duration = Duration::from_millis(20);
+
+/// After so many shutdowns, which is 5 s, the reader is a slow one: the pauses double up to [`DRAIN_REPEAT_MAX`], so that
+/// one that never reads costs next to nothing.
+const DRAIN_QUICK: u32 = 250;
+
+/// The end of file comes within half a second of the last byte all the same.
+const DRAIN_REPEAT_MAX: Duration = Duration::from_millis(500);
 
 impl Socket {
     /// The context id of a vsock peer; `None` for a Unix socket. A vsock whose peer cannot be told any more gives
@@ -74,12 +85,32 @@ impl Socket {
         Ok(PeerWatch(watched?))
     }
 
+    /// Shuts both directions down, again and again until the peer has taken everything and is gone: vhost-device-vsock
+    /// hides a half-close, and looks whether its buffer is empty only when it is told of a shutdown. It has no end of its
+    /// own: a reader may take its time. Cancel safe.
+    ///
+    /// # Errors
+    /// Those of shutdown(2).
+    pub async fn drain(&self) -> io::Result<()> {
+        let mut pause = DRAIN_REPEAT;
+        for asked in 1.. {
+            if self.shut_and_gone()? {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            if asked >= DRAIN_QUICK {
+                pause = (pause * 2).min(DRAIN_REPEAT_MAX);
+            }
+        }
+        Ok(())
+    }
+
     /// Shuts both directions down, and says whether the connection has come to its end: the peer has taken everything
     /// and is gone. Does not block.
     ///
     /// # Errors
     /// Those of shutdown(2).
-    pub fn shut_and_gone(&self) -> io::Result<bool> {
+    fn shut_and_gone(&self) -> io::Result<bool> {
         let fd = std::os::fd::AsRawFd::as_raw_fd(&self.as_fd());
         match shutdown(fd, Shutdown::Both) {
             Ok(()) => {}

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::sync::{watch, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout, Instant};
+use tokio::time::{timeout, Instant};
 use ttrpc::proto::{Code, MessageHeader, Request, Response, Status};
 use ttrpc::r#async::TtrpcContext;
 use ttrpc::{get_status, Error};
@@ -31,10 +31,6 @@ const READ_CHUNK: usize = 16 << 10;
 /// How long a connection that ends waits for its last answers to be read, and then for the peer to close: a vsock that is
 /// closed with data on its way loses it.
 const LINGER: Duration = Duration::from_secs(1);
-/// Pause between two shutdowns of a connection that is to drain; the peer's end of file comes 20 to 60 ms after the last
-/// byte then.
-const DRAIN_REPEAT: Duration = Duration::from_millis(20);
-
 /// How a connection that ends by our will says so to its peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Farewell {
@@ -90,7 +86,7 @@ async fn part(reader: ReadHalf<Socket>, mut writer: Writer, end: End, farewell: 
     if let (End::Stopped, Ok(Some(Ok(Ok(half))))) = (end, flushed) {
         let mut socket = reader.unsplit(half);
         let gone = match (&socket, farewell) {
-            (Socket::Vsock(_), Farewell::Drain) => timeout(LINGER, drain(&socket)).await.is_ok(),
+            (Socket::Vsock(_), Farewell::Drain) => timeout(LINGER, socket.drain()).await.is_ok(),
             _ => timeout(LINGER, tokio::io::copy(&mut socket, &mut tokio::io::sink())).await.is_ok(),
         };
         if !gone {
@@ -273,14 +269,6 @@ async fn read_when_room(
 ) -> io::Result<usize> {
     outbox.room().await;
     reader.read(chunk).await
-}
-
-/// Each shutdown asks the backend again whether its buffer is empty; once it is, it resets the connection.
-async fn drain(socket: &Socket) -> io::Result<()> {
-    while !socket.shut_and_gone()? {
-        sleep(DRAIN_REPEAT).await;
-    }
-    Ok(())
 }
 
 /// How long the caller of a request waits, from its arrival on. Zero and less mean for ever, as in Go.

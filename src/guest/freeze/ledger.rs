@@ -20,7 +20,8 @@ pub struct Ledger {
     stopped: bool,
 }
 
-/// Why something is refused.
+/// Why something is refused. The words about frozen file systems are what hosts read (docs/PROTOCOL.md, System); their code
+/// is given in `services/error.rs`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     #[error("file systems are frozen: failed precondition")]

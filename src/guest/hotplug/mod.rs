@@ -21,7 +21,8 @@ use memory::Added;
 /// How long what the host has plugged may take to show: it calls right after the plugging.
 const APPEARS: Duration = Duration::from_secs(2);
 
-/// Why a processor or memory is not as it was to be.
+/// Why a processor or memory is not as it was to be. The texts, their last words too, are those of spinbox's guest
+/// (docs/PROTOCOL.md, System); the codes are given in `services/error.rs`.
 #[derive(Debug, thiserror::Error)]
 pub enum HotplugError {
     #[error("cpu 0 cannot be offlined (boot processor): invalid argument")]

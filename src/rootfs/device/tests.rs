@@ -49,7 +49,7 @@ impl Machine {
     fn looks(&self) -> Looks {
         Looks {
             places: Places { sys: self.0.path().to_owned(), dev: self.path("dev") },
-            turns: Box::leak(Box::new(Semaphore::new(LOOKS_MAX))),
+            turns: Box::leak(Box::new(Semaphore::new(LOOKS))),
             subscribe: || Err(io::ErrorKind::PermissionDenied.into()),
         }
     }
@@ -237,14 +237,14 @@ async fn looks_that_hang_are_few_and_hold_up_nobody_beyond_the_wait() {
     nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).unwrap();
     let stalling = hanging.looks();
     let others = Looks { turns: stalling.turns, ..fine.looks() };
-    for left in (0..LOOKS_MAX).rev() {
+    for left in (0..LOOKS).rev() {
         assert_eq!(found(&stalling, "serial:stalled", SHORT).await, None);
         assert_eq!(stalling.turns.available_permits(), left, "a wait of many looks holds one thread");
     }
     assert_eq!(found(&others, "serial:fine", SHORT).await, None, "out of turns");
 
     let all_back = async {
-        while stalling.turns.available_permits() < LOOKS_MAX {
+        while stalling.turns.available_permits() < LOOKS {
             // It fails as long as nobody reads; closed again, it is the end of what there is to read.
             let _ = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(&fifo);
             tokio::task::yield_now().await;
