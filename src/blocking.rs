@@ -1,6 +1,7 @@
 //! Work that would hold up the thread of the runtime, on threads for it; and the bound that keeps a disk that has
 //! stopped answering from taking all of them. It knows nothing of the work.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,24 @@ pub async fn run<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, BlockingError> {
+    begun(what, boxed(work)).await.map(unboxed)
+}
+
+/// What work gives, of any type.
+type Given = Box<dyn Any + Send>;
+
+/// Boxed with what it gives, as the runtime has some kilobytes of code for each kind of work.
+type Work = Box<dyn FnOnce() -> Given + Send>;
+
+fn boxed<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Work {
+    Box::new(|| Box::new(work()))
+}
+
+fn unboxed<T: 'static>(given: Given) -> T {
+    *given.downcast().expect("the work gives what its caller waits for")
+}
+
+async fn begun(what: &'static str, work: Work) -> Result<Given, BlockingError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| BlockingError::Interrupted(what))
 }
 
@@ -62,14 +81,18 @@ impl Disks {
         what: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BlockingError> {
+        self.begun(what, boxed(work)).await.map(unboxed)
+    }
+
+    async fn begun(&self, what: &'static str, work: Work) -> Result<Given, BlockingError> {
         let turn = tokio::time::timeout(TURN_WAIT, self.0.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| BlockingError::Busy(what))?.expect("this semaphore is never closed");
-        run(what, move || {
-            let done = work();
+        let work = Box::new(move || {
+            let given = work();
             drop(turn);
-            done
-        })
-        .await
+            given
+        });
+        begun(what, work).await
     }
 }
 

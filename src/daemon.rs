@@ -1,9 +1,9 @@
 //! The daemon: puts the rooms together, serves, and stops in order. It decides nothing that a room could.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 
 use crate::blocking::Disks;
@@ -28,23 +28,36 @@ use crate::task::{Bundles, Parts, Tasks};
 use crate::tracked::Tracked;
 use crate::wire::{self, Listener, Router};
 
+/// Why the daemon cannot serve: what it was about to do, and what the kernel said.
+#[derive(Debug, thiserror::Error)]
+#[error("{step}: {source}")]
+pub struct CannotServe {
+    step: &'static str,
+    source: io::Error,
+}
+
+/// For what goes wrong in this step.
+pub fn cannot(step: &'static str) -> impl Fn(io::Error) -> CannotServe {
+    move |source| CannotServe { step, source }
+}
+
 /// Serves until there is a reason to stop, then stops in order. `file_limit` is what children start with; `booted` is
 /// how the boot went, if this is PID 1.
 pub async fn serve(
     config: &Config,
     file_limit: Limit,
     booted: Option<boot::Report>,
-) -> anyhow::Result<Cause> {
+) -> Result<Cause, CannotServe> {
     if config.profile.mode == Mode::Dial {
         tracing::warn!(host = config.profile.name, "dialling the host is not built: listening");
     }
     let whole_machine = booted.is_some();
-    let signals = Signals::of(&shutdown::SIGNALS).context("read signals")?;
-    let (reaper, fatal) = Reaper::start().context("start the reaper")?;
+    let signals = Signals::of(&shutdown::SIGNALS).map_err(cannot("read signals"))?;
+    let (reaper, fatal) = Reaper::start().map_err(cannot("start the reaper"))?;
     let streams = StreamTable::new(config.stream_settings());
     // The stream port first: it must be up before an RPC can name a stream.
-    let stream_listener = Listener::bind(&config.stream).context("bind the stream port")?;
-    let rpc_listener = Listener::bind(&config.rpc).context("bind the RPC port")?;
+    let stream_listener = Listener::bind(&config.stream).map_err(cannot("bind the stream port"))?;
+    let rpc_listener = Listener::bind(&config.rpc).map_err(cannot("bind the RPC port"))?;
     logging::milestone("vsock-listen");
 
     let no_pivot = booted.as_ref().is_some_and(|report| report.no_pivot);
@@ -54,7 +67,7 @@ pub async fn serve(
     let tasks = Tasks::new(parts);
     let agent = config.supervisor_settings(file_limit);
     let supervisor =
-        supervisor::start(agent, reaper, disks, tasks.creates()).context("watch for the agent")?;
+        supervisor::start(agent, reaper, disks, tasks.creates()).map_err(cannot("watch for the agent"))?;
     let clock = Clock::default();
     let freezer = Freezer::new(config.freeze_settings(whole_machine), clock.clone());
     let (asked, request) = watch::channel(false);
@@ -99,8 +112,8 @@ pub async fn serve(
     Ok(cause)
 }
 
-fn parts(config: &Config, runtime: Runtime, streams: StreamTable) -> anyhow::Result<Parts> {
-    let own_limit = rlimit::nofile().context("read RLIMIT_NOFILE")?;
+fn parts(config: &Config, runtime: Runtime, streams: StreamTable) -> Result<Parts, CannotServe> {
+    let own_limit = rlimit::nofile().map_err(cannot("read RLIMIT_NOFILE"))?;
     let disks = Disks::new();
     Ok(Parts {
         runtime,
@@ -126,14 +139,14 @@ fn network(whole_machine: bool) -> Network {
 }
 
 /// Ends the last phase of the boot, tells what the kernel took if a host profiles it, and sums it up.
-fn end_boot(mut report: boot::Report) -> services::Boot {
+fn end_boot(mut report: boot::Report) -> services::BootReport {
     report.timeline.ends("service-new");
     if report.timeline.is_told() {
         if let Err(error) = boot::kmsg::tell() {
             tracing::warn!(%error, "cannot read the kernel's log");
         }
     }
-    services::Boot { failures: report.failures.lines(), times: report.timeline.times() }
+    services::BootReport { failures: report.failures.lines(), times: report.timeline.times() }
 }
 
 fn accept_streams(

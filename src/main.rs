@@ -31,9 +31,8 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use config::{Config, Start};
+use daemon::{cannot, CannotServe};
 use shutdown::Cause;
 use sys::rlimit::{self, Limit};
 
@@ -86,7 +85,7 @@ fn usage(text: &str) -> ExitCode {
 fn run_process(config: &Config) -> ExitCode {
     let started = sys::wait::become_subreaper()
         .and_then(|()| rlimit::raise_nofile(config.bounds.nofile))
-        .context("prepare to have children")
+        .map_err(cannot("prepare to have children"))
         .and_then(|limit| run(config, limit, None));
     match started {
         Ok(cause) => {
@@ -94,7 +93,7 @@ fn run_process(config: &Config) -> ExitCode {
             ExitCode::from(u8::from(matches!(cause, Cause::Fatal(_))))
         }
         Err(error) => {
-            tracing::error!("cannot serve: {error:#}");
+            tracing::error!("cannot serve: {error}");
             ExitCode::FAILURE
         }
     }
@@ -105,12 +104,13 @@ fn run_vm(config: &Config, entered: Duration) -> ! {
     let ran = catch_unwind(AssertUnwindSafe(|| {
         let report = boot::run(config, entered);
         logging::milestone("system-init");
-        let limit = report.nofile_at_start.map_or_else(rlimit::nofile, Ok).context("read RLIMIT_NOFILE")?;
+        let limit =
+            report.nofile_at_start.map_or_else(rlimit::nofile, Ok).map_err(cannot("read RLIMIT_NOFILE"))?;
         run(config, limit, Some(report))
     }));
     let cause = match ran {
         Ok(Ok(cause)) => cause,
-        Ok(Err(error)) => Cause::Fatal(format!("cannot serve: {error:#}")),
+        Ok(Err(error)) => Cause::Fatal(format!("cannot serve: {error}")),
         Err(panic) => Cause::Fatal(format!("panicked: {}", message(&*panic))),
     };
     if matches!(cause, Cause::Fatal(_)) {
@@ -136,13 +136,13 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Serves until there is a reason to stop, then stops in order.
-fn run(config: &Config, file_limit: Limit, booted: Option<boot::Report>) -> anyhow::Result<Cause> {
+fn run(config: &Config, file_limit: Limit, booted: Option<boot::Report>) -> Result<Cause, CannotServe> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(blocking::THREADS)
         .thread_keep_alive(BLOCKING_IDLE)
         .build()
-        .context("start the runtime")?;
+        .map_err(cannot("start the runtime"))?;
     let serving = AssertUnwindSafe(|| runtime.block_on(daemon::serve(config, file_limit, booted)));
     let served = catch_unwind(serving);
     // Something that blocks for ever on a dead disk must not hold up the end, be it that of a panic.

@@ -3,11 +3,14 @@
 use crate::lock::Lock;
 use std::future::Future;
 use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
 use tokio::task::{AbortHandle, JoinSet};
+
+type Boxed = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A set of tasks; a handle.
 #[derive(Clone, Default)]
@@ -20,6 +23,11 @@ impl Tracked {
 
     /// Starts a task. After [`finish`](Self::finish) it runs until the runtime ends, and nobody waits for it.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        self.start(Box::pin(task))
+    }
+
+    /// Boxed, as the runtime has some kilobytes of code for each kind of task that is spawned.
+    fn start(&self, task: Boxed) -> AbortHandle {
         let mut tasks = self.tasks();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(watched(task))
@@ -34,8 +42,7 @@ impl Tracked {
 }
 
 /// Ends with an error in the log when the task panics.
-async fn watched(task: impl Future<Output = ()>) {
-    let mut task = std::pin::pin!(task);
+async fn watched(mut task: Boxed) {
     std::future::poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx))).unwrap_or_else(|_| {
             tracing::error!("a task panicked");

@@ -71,13 +71,20 @@ pub fn psi(text: &str) -> Option<Psi> {
 }
 
 fn pressure(pairs: Pairs<'_>) -> Pressure {
-    let percent = |key| pairs.text(key).and_then(|value| value.parse().ok()).unwrap_or(0.0);
+    let share = |key| pairs.text(key).and_then(percent).unwrap_or(0.0);
     Pressure {
-        avg10: percent("avg10"),
-        avg60: percent("avg60"),
-        avg300: percent("avg300"),
+        avg10: share("avg10"),
+        avg60: share("avg60"),
+        avg300: share("avg300"),
         total: pairs.get("total"),
     }
+}
+
+/// The kernel writes two digits behind the point. The parser of the standard library takes any number, and 15 kB.
+fn percent(text: &str) -> Option<f64> {
+    let (whole, hundredths) = text.split_once('.').filter(|(_, digits)| digits.len() == 2)?;
+    let (whole, hundredths): (u16, u8) = (whole.parse().ok()?, hundredths.parse().ok()?);
+    Some(f64::from(u32::from(whole) * 100 + u32::from(hundredths)) / 100.0)
 }
 
 /// The path of a process on the unified hierarchy, which cgroups(7) numbers 0: `0::/path`.
@@ -90,6 +97,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_share_is_what_its_digits_say() {
+        for hundredths in 0..=10_000_u32 {
+            let text = format!("{}.{:02}", hundredths / 100, hundredths % 100);
+            assert_eq!(percent(&text), text.parse().ok(), "{text}");
+        }
+        for text in ["", "1", "1.", ".50", "1.5", "1.500", "-1.00", "1.x0", "nan", "65536.00"] {
+            assert_eq!(percent(text), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn a_number_is_its_digits_or_max_or_nothing() {

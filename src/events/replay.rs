@@ -3,7 +3,7 @@
 //! An event stays until it has been written to some connection and no live subscriber still has to get it. A new
 //! subscriber begins with the first event that was written to none.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Event;
@@ -16,7 +16,7 @@ pub const LAG_MAX: usize = 1_024;
 type Seq = u64;
 
 /// Names a subscriber.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SubscriberId(u64);
 
 /// What a subscriber is to do next.
@@ -36,6 +36,7 @@ struct Logged {
 }
 
 struct Subscriber {
+    id: SubscriberId,
     /// The first event that it has not been written.
     cursor: Seq,
     /// Where the log ended when it came: what piled up before that does not make it slow.
@@ -56,7 +57,7 @@ pub struct Replay {
     /// Everything before this was written to some connection.
     delivered: Seq,
     next_subscriber: u64,
-    subscribers: BTreeMap<SubscriberId, Subscriber>,
+    subscribers: Vec<Subscriber>,
 }
 
 impl Replay {
@@ -67,7 +68,7 @@ impl Replay {
             next_seq: 0,
             delivered: 0,
             next_subscriber: 0,
-            subscribers: BTreeMap::new(),
+            subscribers: Vec::new(),
         }
     }
 
@@ -76,7 +77,7 @@ impl Replay {
         self.log.push_back(Logged { seq: self.next_seq, event: Arc::new(event) });
         self.next_seq += 1;
         let newest = self.next_seq;
-        self.subscribers.retain(|_, subscriber| subscriber.lag(newest) <= LAG_MAX as Seq);
+        self.subscribers.retain(|subscriber| subscriber.lag(newest) <= LAG_MAX as Seq);
         self.forget_delivered();
         (self.log.len() > self.capacity).then(|| self.drop_one()).flatten()
     }
@@ -91,17 +92,17 @@ impl Replay {
     pub fn subscribe(&mut self) -> SubscriberId {
         let id = SubscriberId(self.next_subscriber);
         self.next_subscriber += 1;
-        self.subscribers.insert(id, Subscriber { cursor: self.delivered, joined: self.next_seq });
+        self.subscribers.push(Subscriber { id, cursor: self.delivered, joined: self.next_seq });
         id
     }
 
     pub fn unsubscribe(&mut self, id: SubscriberId) {
-        self.subscribers.remove(&id);
+        self.subscribers.retain(|subscriber| subscriber.id != id);
         self.forget_delivered();
     }
 
     pub fn next(&self, id: SubscriberId) -> Next {
-        let Some(subscriber) = self.subscribers.get(&id) else { return Next::CutOff };
+        let Some(subscriber) = self.subscribers.iter().find(|s| s.id == id) else { return Next::CutOff };
         let place = self.log.partition_point(|logged| logged.seq < subscriber.cursor);
         self.log.get(place).map_or(Next::Nothing, |logged| Next::Event(logged.event.clone()))
     }
@@ -111,14 +112,14 @@ impl Replay {
         let Some(logged) = self.log.iter().find(|logged| Arc::ptr_eq(&logged.event, event)) else { return };
         let after = logged.seq + 1;
         self.delivered = self.delivered.max(after);
-        if let Some(subscriber) = self.subscribers.get_mut(&id) {
+        if let Some(subscriber) = self.subscribers.iter_mut().find(|s| s.id == id) {
             subscriber.cursor = after;
         }
         self.forget_delivered();
     }
 
     fn forget_delivered(&mut self) {
-        let wanted = self.subscribers.values().map(|s| s.cursor).fold(self.delivered, Seq::min);
+        let wanted = self.subscribers.iter().map(|s| s.cursor).fold(self.delivered, Seq::min);
         while self.log.front().is_some_and(|logged| logged.seq < wanted) {
             self.log.pop_front();
         }

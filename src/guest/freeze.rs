@@ -4,7 +4,7 @@
 //! the connection it came over, with its time, with the daemon. It waits for no disk on the runtime's thread.
 
 mod held;
-mod ledger;
+mod holds;
 mod target;
 
 use std::future::Future;
@@ -21,10 +21,10 @@ use crate::blocking::{self, BlockingError};
 use crate::sys::mountinfo;
 use crate::tracked::Tracked;
 use held::{Held, Threads};
-use ledger::{Hold, Ledger};
+use holds::{Hold, Holds};
 use target::Target;
 
-pub use ledger::Refused;
+pub use holds::Refused;
 
 /// How long a freeze waits for calls under way that may write. A runc that is begun takes less than a second; whatever
 /// takes longer stands still until the thaw, which harms nothing.
@@ -72,7 +72,7 @@ struct Shared {
     settings: Settings,
     /// What is frozen. Locked while a freeze or a thaw is under way, which all have their bounds.
     held: Mutex<Vec<Held>>,
-    ledger: watch::Sender<Ledger>,
+    holds: watch::Sender<Holds>,
     threads: Threads,
     /// Looked at after each thaw: time has passed that the guest may not know of.
     clock: Clock,
@@ -84,7 +84,7 @@ pub struct Writing(Freezer);
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        self.0 .0.ledger.send_modify(Ledger::leave);
+        self.0 .0.holds.send_modify(Holds::leave);
     }
 }
 
@@ -93,7 +93,7 @@ struct Freezing<'a>(&'a Freezer);
 
 impl Drop for Freezing<'_> {
     fn drop(&mut self) {
-        self.0 .0.ledger.send_modify(Ledger::end);
+        self.0 .0.holds.send_modify(Holds::end);
     }
 }
 
@@ -103,7 +103,7 @@ impl Freezer {
         Freezer(Arc::new(Shared {
             settings,
             held: Mutex::default(),
-            ledger: watch::Sender::default(),
+            holds: watch::Sender::default(),
             threads: Threads::new(),
             clock,
             watchers: Tracked::default(),
@@ -112,7 +112,7 @@ impl Freezer {
 
     /// Whether something may begin that may write to a disk: not from the beginning of a freeze until its end.
     pub fn write(&self) -> Result<Writing, FreezeError> {
-        self.change(Ledger::enter)?;
+        self.change(Holds::enter)?;
         Ok(Writing(self.clone()))
     }
 
@@ -124,10 +124,10 @@ impl Freezer {
         gone: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Vec<PathBuf>, FreezeError> {
         let mut held = self.0.held.lock().await;
-        self.change(Ledger::begin)?;
+        self.change(Holds::begin)?;
         let _freezing = Freezing(self);
         self.freeze_unless_stopped(&mut held).await?;
-        let hold = self.change(Ledger::hold);
+        let hold = self.change(Holds::hold);
         self.watch(hold, gone);
         let points: Vec<PathBuf> = held.iter().map(|held| held.point.clone()).collect();
         tracing::info!(?points, "frozen");
@@ -145,7 +145,7 @@ impl Freezer {
 
     /// Thaws everything for the last time: for the end of the daemon, when no disk may keep it waiting.
     pub async fn stop(&self) {
-        self.0.ledger.send_modify(Ledger::stop);
+        self.0.holds.send_modify(Holds::stop);
         match timeout(THAW_WAIT, self.thaw_all()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "cannot thaw"),
@@ -153,28 +153,28 @@ impl Freezer {
         }
     }
 
-    fn change<T>(&self, step: impl FnOnce(&mut Ledger) -> T) -> T {
+    fn change<T>(&self, step: impl FnOnce(&mut Holds) -> T) -> T {
         let mut answer = None;
-        self.0.ledger.send_modify(|ledger| answer = Some(step(ledger)));
+        self.0.holds.send_modify(|holds| answer = Some(step(holds)));
         answer.expect("the change is made before that returns")
     }
 
     /// What a freeze has frozen that is dropped is thawed.
     async fn freeze_unless_stopped(&self, held: &mut Vec<Held>) -> Result<(), FreezeError> {
-        let mut ledger = self.0.ledger.subscribe();
+        let mut holds = self.0.holds.subscribe();
         let freezing = async {
             self.writers_have_left().await;
             self.freeze_all(held).await
         };
         tokio::select! {
             frozen = freezing => frozen,
-            _ = ledger.wait_for(Ledger::is_stopped) => Err(Refused::Stopping.into()),
+            _ = holds.wait_for(Holds::is_stopped) => Err(Refused::Stopping.into()),
         }
     }
 
     async fn writers_have_left(&self) {
-        let mut ledger = self.0.ledger.subscribe();
-        let quiet = ledger.wait_for(Ledger::is_quiet);
+        let mut holds = self.0.holds.subscribe();
+        let quiet = holds.wait_for(Holds::is_quiet);
         if timeout(WRITERS_WAIT, quiet).await.is_err() {
             tracing::warn!("calls that may write are still under way: they go on after the thaw");
         }
@@ -211,7 +211,7 @@ impl Freezer {
 
     async fn thaw_held(&self, held: &mut Vec<Held>) -> Result<(), FreezeError> {
         let thawed = thaw(std::mem::take(held)).await;
-        self.0.ledger.send_modify(Ledger::open);
+        self.0.holds.send_modify(Holds::open);
         self.0.clock.resync();
         thawed
     }
@@ -219,10 +219,10 @@ impl Freezer {
     /// Ends `hold` in time, unless a thaw comes before.
     fn watch(&self, hold: Hold, gone: impl Future<Output = ()> + Send + 'static) {
         let freezer = self.clone();
-        let mut ledger = self.0.ledger.subscribe();
+        let mut holds = self.0.holds.subscribe();
         self.0.watchers.spawn(async move {
             let why = tokio::select! {
-                _ = ledger.wait_for(|ledger| !ledger.has(hold)) => return,
+                _ = holds.wait_for(|holds| !holds.has(hold)) => return,
                 () = gone => "its connection has ended",
                 () = sleep(freezer.0.settings.longest) => "it has lasted too long",
             };
@@ -233,8 +233,8 @@ impl Freezer {
 
     async fn end(&self, hold: Hold) {
         let mut held = self.0.held.lock().await;
-        if !self.change(|ledger| ledger.is_last(hold)) {
-            return self.0.ledger.send_modify(|ledger| ledger.let_go(hold));
+        if !self.change(|holds| holds.is_last(hold)) {
+            return self.0.holds.send_modify(|holds| holds.let_go(hold));
         }
         if let Err(error) = self.thaw_held(&mut held).await {
             tracing::error!(%error, "cannot thaw");

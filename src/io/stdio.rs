@@ -213,6 +213,8 @@ impl RelayTasks {
         to: impl AsyncWrite + Unpin + Send + 'static,
         closer: &StdinCloser,
     ) -> AbortHandle {
+        // One kind of relay for pipes and terminals: the code of each would be some kilobytes.
+        let to: Box<dyn AsyncWrite + Unpin + Send> = Box::new(to);
         self.tasks.spawn(relay::input(socket, to, closer.clone(), self.settings.stdin_idle))
     }
 
@@ -226,6 +228,7 @@ impl RelayTasks {
         let (kept, deletion) = deletion();
         let (stopping, lingering) = (self.stopping.subscribe(), self.lingering.clone());
         let signals = Signals { done: done_tx, deletion, stopping, lingering };
+        let from: Box<dyn AsyncRead + Unpin + Send> = Box::new(from);
         match socket {
             Some(socket) => self.tasks.spawn(relay::output(from, socket, self.settings.close, signals)),
             None => self.tasks.spawn(relay::output_for_nobody(from, signals)),

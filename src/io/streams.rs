@@ -4,7 +4,7 @@
 //! no request names expires, and one whose host has gone without a word leaves soon.
 
 use crate::lock::Lock;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
 use std::sync::{Arc, MutexGuard};
@@ -53,8 +53,8 @@ pub struct StreamTable {
 #[derive(Default)]
 struct Table {
     waiting: HashMap<StreamId, Waiting>,
-    /// By age. Dropping a sender ends its handshake.
-    handshakes: BTreeMap<u64, oneshot::Sender<()>>,
+    /// From the oldest on. Dropping a sender ends its handshake.
+    handshakes: VecDeque<(u64, oneshot::Sender<()>)>,
     /// The age of the next stream or handshake.
     next: u64,
 }
@@ -171,18 +171,18 @@ impl StreamTable {
             }
             _ = gives_way => Err(io::ErrorKind::ConnectionAborted.into()),
         };
-        self.table().handshakes.remove(&turn);
+        self.table().handshakes.retain(|(other, _)| *other != turn);
         done
     }
 
     fn begin_handshake(&self) -> (u64, oneshot::Receiver<()>) {
         let mut table = self.table();
         if table.handshakes.len() >= HANDSHAKES_MAX {
-            table.handshakes.pop_first();
+            table.handshakes.pop_front();
         }
         let (stays, gives_way) = oneshot::channel();
         let turn = table.age();
-        table.handshakes.insert(turn, stays);
+        table.handshakes.push_back((turn, stays));
         (turn, gives_way)
     }
 

@@ -4,7 +4,7 @@
 //! its number may have been used again. So from the fork of a runc to the claim that closes its window, the exits of
 //! unregistered pids are kept, in the order in which they were reaped.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use super::{Pid, Reaped};
 
@@ -16,7 +16,7 @@ const KEPT_MAX: usize = 65_536;
 type Seq = u64;
 
 /// Names an open window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowId(u64);
 
 /// The answer to a claim.
@@ -37,6 +37,7 @@ struct Kept {
 }
 
 struct OpenWindow {
+    id: WindowId,
     runc: Pid,
     opened: Seq,
     runc_reaped: Option<Seq>,
@@ -48,7 +49,7 @@ pub struct Ledger<W> {
     next_window: u64,
     waiting: HashMap<Pid, W>,
     kept: VecDeque<Kept>,
-    windows: BTreeMap<WindowId, OpenWindow>,
+    windows: Vec<OpenWindow>,
     /// Nobody reaps any more.
     abandoned: bool,
 }
@@ -60,7 +61,7 @@ impl<W> Ledger<W> {
             next_window: 0,
             waiting: HashMap::new(),
             kept: VecDeque::new(),
-            windows: BTreeMap::new(),
+            windows: Vec::new(),
             abandoned: false,
         }
     }
@@ -92,7 +93,7 @@ impl<W> Ledger<W> {
     pub fn open(&mut self, runc: Pid) -> WindowId {
         let id = WindowId(self.next_window);
         self.next_window += 1;
-        self.windows.insert(id, OpenWindow { runc, opened: self.next_seq, runc_reaped: None });
+        self.windows.push(OpenWindow { id, runc, opened: self.next_seq, runc_reaped: None });
         id
     }
 
@@ -102,7 +103,7 @@ impl<W> Ledger<W> {
         self.next_seq += 1;
         let waiter = self.waiting.remove(&pid);
         if waiter.is_some() {
-            let own = self.windows.values_mut().filter(|w| w.runc == pid && w.runc_reaped.is_none());
+            let own = self.windows.iter_mut().filter(|w| w.runc == pid && w.runc_reaped.is_none());
             own.for_each(|window| window.runc_reaped = Some(seq));
         } else if !self.windows.is_empty() {
             self.keep(Kept { seq, pid, reaped });
@@ -128,7 +129,7 @@ impl<W> Ledger<W> {
         waiter: W,
         is_child: impl FnOnce(Pid) -> bool,
     ) -> Claim<W> {
-        let Some(window) = self.windows.remove(&window) else { return Claim::Unknown };
+        let Some(window) = self.remove(window) else { return Claim::Unknown };
         let runc_reaped = window.runc_reaped.unwrap_or(self.next_seq);
         let of_pid = |kept: &&Kept| kept.pid == pid && kept.seq >= window.opened;
         let after = self.kept.iter().filter(of_pid).position(|kept| kept.seq > runc_reaped);
@@ -149,13 +150,18 @@ impl<W> Ledger<W> {
 
     /// Closes a window without a claim: its runc left nothing behind.
     pub fn close(&mut self, window: WindowId) {
-        self.windows.remove(&window);
+        self.remove(window);
         self.prune();
+    }
+
+    fn remove(&mut self, window: WindowId) -> Option<OpenWindow> {
+        let at = self.windows.iter().position(|open| open.id == window)?;
+        Some(self.windows.remove(at))
     }
 
     /// Forgets the exits that no open window can ask for.
     fn prune(&mut self) {
-        let oldest = self.windows.values().map(|window| window.opened).min();
+        let oldest = self.windows.iter().map(|window| window.opened).min();
         match oldest {
             Some(oldest) => self.kept.retain(|kept| kept.seq >= oldest),
             None => self.kept = VecDeque::new(),

@@ -22,7 +22,7 @@ use tracing::debug;
 pub use self::name::names_device;
 use self::name::{Device, Places};
 use super::{Mount, RootfsError};
-use crate::blocking::LOOKS;
+use crate::blocking::{self, LOOKS};
 use crate::sys::uevent::Uevents;
 
 /// How often to look where the kernel tells nothing: in a sandbox that forbids to listen to it.
@@ -86,11 +86,11 @@ impl Looks {
     async fn once(&self, sought: Vec<Device>) -> Option<Vec<Option<String>>> {
         let turn = self.turns.acquire().await.expect("this semaphore is never closed");
         let places = self.places.clone();
-        let looked = tokio::task::spawn_blocking(move || {
+        let look = move || {
             let _turn = turn;
             places.look(&sought)
-        });
-        looked.await.ok()
+        };
+        blocking::run("looking for block devices", look).await.ok()
     }
 }
 

@@ -5,6 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::invoke::Invocation;
 use super::life::Life;
 use super::resources::Resources;
@@ -160,10 +162,7 @@ impl Container {
         let mut call = Invocation::new("ps", self.runtime.settings.deadlines.query);
         call.arg("--format").arg("json");
         let printed = self.run(call).await?;
-        let unusable =
-            |e: serde_json::Error| RuncError::Result { verb: "ps", what: "list", reason: e.to_string() };
-        // runc prints `null` for a container without processes.
-        Ok(serde_json::from_slice::<Option<Vec<u32>>>(&printed).map_err(unusable)?.unwrap_or_default())
+        pids(&printed).map_err(|reason| RuncError::Result { verb: "ps", what: "list", reason })
     }
 
     async fn change(&self, verb: &'static str, args: &[OsString]) -> Result<(), RuncError> {
@@ -196,6 +195,17 @@ impl Container {
         argv.extend(call.after_id.iter().cloned());
         argv
     }
+}
+
+/// The list that `runc ps` prints, which is `null` for a container without processes.
+fn pids(printed: &[u8]) -> Result<Vec<u32>, String> {
+    let pid = |value: &Value| value.as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let pids = match serde_json::from_slice(printed).map_err(|e| e.to_string())? {
+        Value::Null => Some(Vec::new()),
+        Value::Array(values) => values.iter().map(pid).collect(),
+        _ => None,
+    };
+    pids.ok_or_else(|| "it is no list of pids".to_owned())
 }
 
 fn start_failed(verb: &'static str) -> impl Fn(std::io::Error) -> RuncError {

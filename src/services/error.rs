@@ -18,7 +18,7 @@ use crate::task::{FileNameError, IdError, SpecError, TaskError};
 
 /// An error of this code, as it goes over the wire.
 pub fn refuse(code: Code, text: impl Display) -> Error {
-    Error::RpcStatus(get_status(code, text))
+    Error::RpcStatus(get_status(code, text.to_string()))
 }
 
 /// The answer to a request that makes no sense.

@@ -50,14 +50,14 @@ pub struct Domain {
     /// What System.Info and Connect answer as version.
     pub version: String,
     /// What System.Info tells of the boot.
-    pub boot: Boot,
+    pub boot: BootReport,
     /// How stdio URIs name streams.
     pub stream_ids: StreamIds,
 }
 
 /// How the boot went; empty where there was none.
 #[derive(Debug, Clone, Default)]
-pub struct Boot {
+pub struct BootReport {
     /// What failed, one line each.
     pub failures: Vec<String>,
     /// How long its phases took.

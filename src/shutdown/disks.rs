@@ -19,26 +19,25 @@ const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// Unmounts what is left below `folder`. Blocks.
 pub fn release_below(folder: PathBuf) {
-    bounded("unmount", move || {
-        release(listed(mountinfo::below(&folder)));
-    });
+    bounded("unmount", Box::new(move || release(listed(mountinfo::below(&folder)))));
 }
 
 /// Unmounts everything but the kernel's own trees and a root in memory; writes it all back. For PID 1, when all other
 /// processes have gone. Blocks.
 pub fn release_all() {
-    bounded("thaw", thaw);
-    bounded("unmount", || {
+    bounded("thaw", Box::new(thaw));
+    let unmount = || {
         let kernels = |mount: &Mounted| KERNELS.iter().any(|tree| mount.point.starts_with(tree));
         let memory_root = |mount: &Mounted| !mount.is_on_disk() && mount.point.parent().is_none();
         release(all_mounts().into_iter().filter(|mount| !kernels(mount) && !memory_root(mount)).collect());
-    });
+    };
+    bounded("unmount", Box::new(unmount));
     sync();
 }
 
 /// Writes everything back. Blocks.
 pub fn sync() {
-    bounded("sync", power::sync);
+    bounded("sync", Box::new(power::sync));
 }
 
 /// Whatever was frozen, be it by a container, takes writes again: to unmount it would leave it dirty.
@@ -75,7 +74,7 @@ fn listed(mounts: io::Result<Vec<Mounted>>) -> Vec<Mounted> {
 }
 
 /// On a thread of its own: those for blocking work may all be stuck on the very disk that does not answer.
-fn bounded(what: &'static str, step: impl FnOnce() + Send + 'static) {
+fn bounded(what: &'static str, step: Box<dyn FnOnce() + Send>) {
     let (done, ended) = mpsc::channel();
     let thread = std::thread::Builder::new().name(what.to_owned()).spawn(move || {
         step();

@@ -2,8 +2,8 @@
 
 use super::container::Container;
 use super::error::TaskError;
-use super::freeze::thaw_killed;
 use super::ids::{ContainerId, ProcessId};
+use super::pause::resume_killed;
 use super::registry::Tasks;
 use super::state::State;
 use crate::sys::signal::Signal;
@@ -32,7 +32,7 @@ impl Tasks {
 pub(super) async fn kill_init(container: &Container) -> Result<(), TaskError> {
     container.signal(&ProcessId::Init, Signal::KILL)?;
     if killed(container) == State::Paused {
-        thaw_killed(container).await;
+        resume_killed(container).await;
     }
     Ok(())
 }

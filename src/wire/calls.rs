@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::future::{self, Future};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ pub enum Outcome {
     /// A stream that ended well.
     Closed,
 }
+
+/// A call at work: boxed, as the runtime has some kilobytes of code for each kind of task that is spawned.
+pub type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 /// The one answer of a call. Whoever answers first wins; the rest is dropped.
 #[derive(Clone)]
@@ -84,10 +87,7 @@ impl Calls {
     }
 
     /// Starts a call as a task of its own.
-    pub fn begin<F>(&mut self, lane: Lane, deadline: Option<Instant>, reply: Reply, work: F)
-    where
-        F: Future<Output = Outcome> + Send + 'static,
-    {
+    pub fn begin(&mut self, lane: Lane, deadline: Option<Instant>, reply: Reply, work: Work) {
         let abort = self.tasks.spawn(run(lane, deadline, reply.clone(), work));
         self.live.insert(abort.id(), Call { reply, lane, abort });
     }
@@ -177,8 +177,7 @@ impl Reply {
 }
 
 /// Runs a call and answers it: with its outcome, or at its deadline with `DEADLINE_EXCEEDED`.
-async fn run(lane: Lane, deadline: Option<Instant>, reply: Reply, work: impl Future<Output = Outcome>) {
-    let mut work = pin!(work);
+async fn run(lane: Lane, deadline: Option<Instant>, reply: Reply, mut work: Work) {
     tokio::select! {
         biased;
         outcome = &mut work => reply.end(outcome),

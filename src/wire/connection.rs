@@ -181,7 +181,7 @@ impl Connection {
         let ctx = context(stream_id, &request);
         let caller = Caller::new(self.gone.subscribe());
         let work = async move { Outcome::Response(respond(unary.handler.handler(ctx, request).await)) };
-        self.calls.begin(lane, deadline, reply, caller.scope(work));
+        self.calls.begin(lane, deadline, reply, Box::pin(caller.scope(work)));
     }
 
     async fn open(&mut self, opening: Opening) {
@@ -196,12 +196,13 @@ impl Connection {
         let deadline = deadline(&request);
         let ctx = context(stream_id, &request);
         // The method is called inside the task, so that a panic of it is caught like one of its future.
-        self.calls.begin(Lane::Streaming, deadline, reply, async move {
+        let work = async move {
             match method.call(ctx, request.payload, stream).await {
                 Ok(()) => Outcome::Closed,
                 Err(status) => Outcome::Response(failed(status)),
             }
-        });
+        };
+        self.calls.begin(Lane::Streaming, deadline, reply, Box::pin(work));
         if client_open {
             self.inlets.insert(stream_id, inlet);
             self.deliver(stream_id, first, false).await;

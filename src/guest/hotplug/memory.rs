@@ -2,7 +2,6 @@
 //! which blocks are a device's is concluded from the order of calls: those that are offline when it is to be online,
 //! and nobody else's. What the VM was booted with is never taken out of service.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,15 +31,15 @@ pub(super) struct Block {
 /// The memory that was added since the boot, and for which device it was put into service. Pure.
 #[derive(Debug, Default)]
 pub(super) struct Added {
-    boot: BTreeSet<BlockId>,
-    owners: BTreeMap<BlockId, Slot>,
+    boot: Vec<BlockId>,
+    owners: Vec<(BlockId, Slot)>,
 }
 
 impl Added {
     /// Online blocks are what the VM was booted with. Those that are offline belong to devices that were there before.
     pub(super) fn since(blocks: &[Block]) -> Added {
         let boot = blocks.iter().filter(|block| block.online).map(|block| block.id).collect();
-        Added { boot, owners: BTreeMap::new() }
+        Added { boot, owners: Vec::new() }
     }
 
     /// The blocks that are `slot`'s once it is online: all that are offline; else those it has already, or that the
@@ -58,19 +57,23 @@ impl Added {
     /// The blocks that are `slot`'s: those that were put into service for it; else what was added and is nobody's.
     fn to_offline(&self, slot: Slot, blocks: &[Block]) -> Option<Vec<BlockId>> {
         let added = || blocks.iter().map(|block| block.id).filter(|id| !self.boot.contains(id));
-        let of = |owner: Option<&Slot>| -> Vec<BlockId> {
-            added().filter(|id| self.owners.get(id) == owner).collect()
-        };
-        [of(Some(&slot)), of(None)].into_iter().find(|blocks| !blocks.is_empty())
+        let of =
+            |owner: Option<Slot>| -> Vec<BlockId> { added().filter(|id| self.owner(*id) == owner).collect() };
+        [of(Some(slot)), of(None)].into_iter().find(|blocks| !blocks.is_empty())
+    }
+
+    fn owner(&self, block: BlockId) -> Option<Slot> {
+        self.owners.iter().find(|(owned, _)| *owned == block).map(|(_, slot)| *slot)
     }
 
     fn claim(&mut self, slot: Slot, blocks: Vec<BlockId>) {
+        self.owners.retain(|(owned, _)| !blocks.contains(owned));
         self.owners.extend(blocks.into_iter().map(|block| (block, slot)));
     }
 
     /// They may be unplugged now, and others may come with the same numbers.
     fn release(&mut self, slot: Slot) {
-        self.owners.retain(|_, owner| *owner != slot);
+        self.owners.retain(|(_, owner)| *owner != slot);
     }
 }
 

@@ -3,7 +3,7 @@
 //! The subscriber that is furthest sets the pace; whoever falls out of the stretch is cut off. Without subscribers the
 //! oldest bytes are dropped. What one was sent is never sent to the next, unless it subscribed before.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,8 +56,8 @@ struct Stretch {
     start: u64,
     /// Up to here some subscriber has been sent it all.
     sent: u64,
-    /// How far each has been sent it.
-    subscribers: BTreeMap<u64, u64>,
+    /// Each, and how far it has been sent it.
+    subscribers: Vec<(u64, u64)>,
     last_id: u64,
     ended: bool,
 }
@@ -196,17 +196,17 @@ impl Stretch {
 
     fn subscribe(&mut self) -> u64 {
         self.last_id += 1;
-        self.subscribers.insert(self.last_id, self.sent);
+        self.subscribers.push((self.last_id, self.sent));
         self.last_id
     }
 
     fn leave(&mut self, id: u64) {
-        self.subscribers.remove(&id);
+        self.subscribers.retain(|(other, _)| *other != id);
         self.forget_sent();
     }
 
     fn has_room(&self) -> bool {
-        let furthest = self.subscribers.values().max();
+        let furthest = self.subscribers.iter().map(|(_, at)| at).max();
         furthest.is_none_or(|furthest| self.end() - furthest + BLOCK_BYTES as u64 <= AHEAD_BYTES as u64)
     }
 
@@ -217,14 +217,14 @@ impl Stretch {
         let excess = self.bytes.len().saturating_sub(KEPT_BYTES);
         self.drop_first(excess);
         let start = self.start;
-        self.subscribers.retain(|_, at| *at >= start);
+        self.subscribers.retain(|(_, at)| *at >= start);
         let lost = self.sent < start;
         self.sent = self.sent.max(start);
         lost
     }
 
     fn next(&self, id: u64) -> Result<Next, CutOff> {
-        let at = *self.subscribers.get(&id).ok_or(CutOff)?;
+        let (_, at) = *self.subscribers.iter().find(|(other, _)| *other == id).ok_or(CutOff)?;
         let from = (at - self.start) as usize;
         if from < self.bytes.len() {
             let to = self.bytes.len().min(from + BLOCK_BYTES);
@@ -241,7 +241,7 @@ impl Stretch {
     }
 
     fn advance(&mut self, id: u64, bytes: usize) {
-        if let Some(at) = self.subscribers.get_mut(&id) {
+        if let Some((_, at)) = self.subscribers.iter_mut().find(|(other, _)| *other == id) {
             *at += bytes as u64;
             self.sent = self.sent.max(*at);
             self.forget_sent();
@@ -250,7 +250,7 @@ impl Stretch {
 
     /// Forgets what every subscriber, and some subscriber, has been sent.
     fn forget_sent(&mut self) {
-        let needed = self.subscribers.values().copied().min().unwrap_or(self.sent);
+        let needed = self.subscribers.iter().map(|(_, at)| *at).min().unwrap_or(self.sent);
         self.drop_first((needed - self.start) as usize);
         if self.bytes.is_empty() {
             // An idle output costs no memory.

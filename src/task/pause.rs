@@ -1,4 +1,4 @@
-//! Freezing a container, thawing it, and writing it to a disk.
+//! Pausing a container, resuming it, and writing it to a disk.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Tasks {
         container.step(&ProcessId::Init, "pause", Op::Pause)?;
         let paused = container.runc.pause().await;
         // One that failed may have frozen some of it, or all: runc does not undo it.
-        let frozen = paused.is_ok() || !thaw(&container).await;
+        let frozen = paused.is_ok() || !resumed(&container).await;
         let (op, event) = match frozen {
             true => (Op::PauseDone, Some(Happening::Paused)),
             false => (Op::PauseFailed, None),
@@ -39,7 +39,7 @@ impl Tasks {
         let concluded = container.conclude("pause", op, event);
         let killed = container.processes().killed;
         if killed {
-            thaw_killed(&container).await;
+            resume_killed(&container).await;
         }
         concluded?;
         Ok(paused?)
@@ -70,7 +70,7 @@ impl Tasks {
         let saved = container.runc.checkpoint(&request.path, &request.options, request.patience).await;
         if saved.is_err() && before == State::Running {
             // criu freezes what it saves, and may have been cut off.
-            thaw(&container).await;
+            resumed(&container).await;
         }
         let mut processes = container.processes();
         if saved.is_ok() {
@@ -82,25 +82,25 @@ impl Tasks {
 }
 
 /// Lets what is frozen go on, if anything is. Says whether nothing is frozen now.
-async fn thaw(container: &Container) -> bool {
-    let thawed = resume(container).await;
-    if let Err(error) = &thawed {
-        tracing::warn!(container = %container.id, %error, "cannot thaw");
+async fn resumed(container: &Container) -> bool {
+    let resumed = resume(container).await;
+    if let Err(error) = &resumed {
+        tracing::warn!(container = %container.id, %error, "cannot resume");
     }
-    thawed.is_ok()
+    resumed.is_ok()
 }
 
 async fn resume(container: &Container) -> Result<(), RuncError> {
     match container.runc.resume().await {
-        // An earlier one that was cut off has done it, or there is nothing left to thaw.
+        // An earlier one that was cut off has done it, or there is nothing left to resume.
         Err(error) if error.is_not_paused() || error.is_finished() => Ok(()),
         other => other,
     }
 }
 
-/// On cgroup v1 a frozen process dies only when it is thawed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
-pub(super) async fn thaw_killed(container: &Container) {
+/// On cgroup v1 a frozen process dies only when it is resumed; on v2 it dies at once (cgroup-v2.rst, cgroup.freeze).
+pub(super) async fn resume_killed(container: &Container) {
     if container.cgroup.is_none() {
-        thaw(container).await;
+        resumed(container).await;
     }
 }

@@ -1,21 +1,19 @@
 //! Who has frozen the file systems, and who writes to them. A pure value: no clock, no IO.
 
-use std::collections::BTreeSet;
-
 /// Freezes in force at a time. A host has one; one that repeats it for ever is told.
 const HOLDS_MAX: usize = 64;
 
 /// A freeze in force.
 pub type Hold = u64;
 
-/// The ledger of holds and writers.
+/// The freezes in force, and the writers.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct Holds {
     /// Calls under way that may write to a disk.
     writers: usize,
     /// A freeze is under way.
     freezing: bool,
-    holds: BTreeSet<Hold>,
+    holds: Vec<Hold>,
     last: Hold,
     stopped: bool,
 }
@@ -32,7 +30,7 @@ pub enum Refused {
     Stopping,
 }
 
-impl Ledger {
+impl Holds {
     /// A call that may write begins.
     pub fn enter(&mut self) -> Result<(), Refused> {
         if self.is_shut() {
@@ -72,7 +70,7 @@ impl Ledger {
     /// It has succeeded, and is in force from now on.
     pub fn hold(&mut self) -> Hold {
         self.last += 1;
-        self.holds.insert(self.last);
+        self.holds.push(self.last);
         self.last
     }
 
@@ -88,7 +86,7 @@ impl Ledger {
 
     /// `hold` is over.
     pub fn let_go(&mut self, hold: Hold) {
-        self.holds.remove(&hold);
+        self.holds.retain(|other| *other != hold);
     }
 
     /// Everything is thawed.
@@ -130,24 +128,24 @@ mod tests {
 
     /// The answer of the last step: whether a writer may enter afterwards, and whether a freeze may begin.
     fn check(steps: &[Step], enter: Result<(), Refused>, begin: Result<(), Refused>) {
-        let mut ledger = Ledger::default();
+        let mut holds = Holds::default();
         for step in steps {
             match step {
-                Enter => ledger.enter().expect("the case says that it may"),
-                Leave => ledger.leave(),
-                Begin => ledger.begin().expect("the case says that it may"),
-                End => ledger.end(),
+                Enter => holds.enter().expect("the case says that it may"),
+                Leave => holds.leave(),
+                Begin => holds.begin().expect("the case says that it may"),
+                End => holds.end(),
                 Hold => {
-                    ledger.hold();
-                    ledger.end();
+                    holds.hold();
+                    holds.end();
                 }
-                LetGo(hold) => ledger.let_go(*hold),
-                Open => ledger.open(),
-                Stop => ledger.stop(),
+                LetGo(hold) => holds.let_go(*hold),
+                Open => holds.open(),
+                Stop => holds.stop(),
             }
         }
-        assert_eq!(ledger.enter(), enter, "after {steps:?}");
-        assert_eq!(ledger.begin(), begin, "after {steps:?}");
+        assert_eq!(holds.enter(), enter, "after {steps:?}");
+        assert_eq!(holds.begin(), begin, "after {steps:?}");
     }
 
     #[test]
@@ -170,21 +168,21 @@ mod tests {
 
     #[test]
     fn only_the_one_hold_in_force_is_the_last() {
-        let mut ledger = Ledger::default();
-        let (first, second) = (ledger.hold(), ledger.hold());
-        assert!(!ledger.is_last(first) && !ledger.is_last(second));
-        ledger.let_go(first);
-        assert!(!ledger.is_last(first) && ledger.is_last(second));
+        let mut holds = Holds::default();
+        let (first, second) = (holds.hold(), holds.hold());
+        assert!(!holds.is_last(first) && !holds.is_last(second));
+        holds.let_go(first);
+        assert!(!holds.is_last(first) && holds.is_last(second));
     }
 
     #[test]
     fn it_is_quiet_when_every_writer_has_left() {
-        let mut ledger = Ledger::default();
-        ledger.enter().expect("it is open");
-        ledger.enter().expect("it is open");
-        ledger.leave();
-        assert!(!ledger.is_quiet());
-        ledger.leave();
-        assert!(ledger.is_quiet());
+        let mut holds = Holds::default();
+        holds.enter().expect("it is open");
+        holds.enter().expect("it is open");
+        holds.leave();
+        assert!(!holds.is_quiet());
+        holds.leave();
+        assert!(holds.is_quiet());
     }
 }
