@@ -1,8 +1,8 @@
 //! `/etc`, writable, with the files that containers are given from it, and the name of the host. What the image has is
 //! kept.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -10,11 +10,15 @@ use nix::unistd::{access, AccessFlags};
 
 use super::Boot;
 use crate::net;
+use crate::sys::file;
 use crate::sys::host_name::is_host_name;
 use crate::sys::mount::{mount, MsFlags};
 
 /// The host's name if nobody gave it one.
 const DEFAULT_NAME: &str = "vminitd";
+
+/// Bytes that are read of the image's file: a name, and comments before it.
+const FILE_MAX: u64 = 64 << 10;
 
 /// Where the writes go when the root cannot be written: in memory, and gone with the VM.
 const UPPER: &str = "/run/vminitd/etc/upper";
@@ -55,7 +59,7 @@ fn make_files(boot: &mut Boot<'_>, etc: &Path, name: &str) {
 
 /// The name as configured, else the image's, else that of the kernel's command line.
 fn host_name(boot: &mut Boot<'_>, etc: &Path) -> String {
-    let image = fs::read_to_string(etc.join("hostname")).unwrap_or_default();
+    let image = beginning(&etc.join("hostname")).unwrap_or_default();
     let of_image = first_line(&image).map(str::to_owned);
     let of_kernel = boot.machine.ip.first().and_then(|ip| net::host_name(ip)).map(str::to_owned);
     for name in [boot.machine.hostname.clone(), of_image, of_kernel].into_iter().flatten() {
@@ -65,6 +69,13 @@ fn host_name(boot: &mut Boot<'_>, etc: &Path) -> String {
         boot.failed(format_args!("host name {name:?}"), &io::Error::from(io::ErrorKind::InvalidInput));
     }
     DEFAULT_NAME.to_owned()
+}
+
+/// Waits for nobody, and takes no more memory than a file of this kind is worth.
+fn beginning(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::from(file::open_to_read(path)?).take(FILE_MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// The name in a file of the format of hostname(5), where lines that begin with `#` are comments.
@@ -124,8 +135,21 @@ mod tests {
         check(None, "\n", ip, "from-ip", 0);
         check(None, "", "[2001:db8::7]::[2001:db8::1]:64:box:eth0", "box", 0);
         check(None, "", "", DEFAULT_NAME, 0);
+        check(None, "", "[fd00:1:2:3:4::5]::[fd00::1]:64:of-ipv6:eth0", "of-ipv6", 0);
+        check(None, "", "[fd00:1:2:3:4::5]::[fd00::1]:64::eth0", DEFAULT_NAME, 0);
         check(Some(""), "image", ip, "image", 1);
         check(Some("no name"), &"x".repeat(65), "::::a/b", DEFAULT_NAME, 3);
+    }
+
+    #[test]
+    fn a_file_of_the_image_that_is_endless_or_a_fifo_holds_up_nothing() {
+        let etc = tempfile::tempdir().unwrap();
+        let path = etc.path().join("hostname");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(beginning(&path).unwrap(), "");
+        fs::remove_file(&path).unwrap();
+        symlink("/dev/zero", &path).unwrap();
+        assert_eq!(beginning(&path).unwrap().len() as u64, FILE_MAX);
     }
 
     #[test]

@@ -114,13 +114,13 @@ mod tests {
         }
         let lines = calls.lines();
         assert_eq!(lines.len(), 1 + LISTED);
-        assert_eq!(lines[0], "KMSG_PROFILE initcalls=30 sum_us=435 last_ts_us=29\n");
-        assert_eq!(lines[1], "KMSG_PROFILE       29 us  c29\n");
-        assert_eq!(lines[LISTED], "KMSG_PROFILE        5 us  c5\n");
+        assert_eq!(lines[0], "KMSG_PROFILE initcalls=30 sum_us=435 last_ts_us=29");
+        assert_eq!(lines[1], "KMSG_PROFILE       29 us  c29");
+        assert_eq!(lines[LISTED], "KMSG_PROFILE        5 us  c5");
     }
 
     #[test]
     fn without_initcall_debug_there_is_a_summary_of_nothing() {
-        assert_eq!(Initcalls::default().lines(), ["KMSG_PROFILE initcalls=0 sum_us=0 last_ts_us=0\n"]);
+        assert_eq!(Initcalls::default().lines(), ["KMSG_PROFILE initcalls=0 sum_us=0 last_ts_us=0"]);
     }
 }

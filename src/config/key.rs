@@ -1,5 +1,6 @@
 //! The table of settings: their names, what they take, their defaults, and why. Pure.
 
+use super::settings::Source;
 use super::typed::{ExtrasDisk, ENDINGS};
 use super::value::{names, Form, Kind};
 use crate::logging::FORMATS;
@@ -203,6 +204,15 @@ impl Key {
     /// Whether sources other than the flags may give it.
     pub(super) fn is_setting(self) -> bool {
         !matches!(self.kind(), Kind::Order)
+    }
+
+    /// Where a source is, only one above it can say: that is read before.
+    pub(super) fn is_taken_from(self, from: Source) -> bool {
+        match self {
+            Key::Config => from > Source::File,
+            Key::Cmdline => from > Source::CommandLine,
+            _ => true,
+        }
     }
 
     pub(super) fn default(self) -> &'static str {

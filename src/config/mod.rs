@@ -64,6 +64,8 @@ pub struct Config {
 pub enum Problem {
     #[error("unknown key {name:?} ({from})")]
     Unknown { from: Source, name: String },
+    #[error("{name} is not taken from here ({from})")]
+    Misplaced { from: Source, name: &'static str },
     #[error("malformed flag {0:?}")]
     Malformed(String),
     #[error("{name} needs a value ({from})")]

@@ -54,6 +54,9 @@ impl Settings {
     /// Gives `key` a value, unless a source that prevails over `from` has done so; of one source the last prevails.
     /// A value that cannot be read leaves what is there.
     pub(super) fn set(&mut self, from: Source, key: Key, given: &Given) -> Result<(), Problem> {
+        if !key.is_taken_from(from) {
+            return Err(Problem::Misplaced { from, name: key.name() });
+        }
         let value = key.kind().read(given).ok_or_else(|| Problem::BadValue {
             from,
             name: key.name(),

@@ -58,8 +58,7 @@ impl Kind {
             (_, Given::Items(_)) => return None,
             (_, Given::Text(text)) => text,
         };
-        // A replacement character stands where the source was not UTF-8.
-        if text.contains(char::REPLACEMENT_CHARACTER) {
+        if !is_utf8(text) {
             return None;
         }
         match self {
@@ -108,6 +107,11 @@ impl fmt::Display for Value {
     }
 }
 
+/// A replacement character stands where the source was not UTF-8.
+fn is_utf8(text: &str) -> bool {
+    !text.contains(char::REPLACEMENT_CHARACTER)
+}
+
 /// The spellings that Go's `strconv.ParseBool` takes, because hosts write their flags for Go.
 fn boolean(text: &str) -> Option<bool> {
     match text {
@@ -122,7 +126,7 @@ fn number(text: &str, min: u64, max: u64) -> Option<u64> {
 }
 
 fn list(form: Form, items: Vec<String>) -> Option<Value> {
-    let fits = items.len() <= ITEMS_MAX && items.iter().all(|item| form.takes(item));
+    let fits = items.len() <= ITEMS_MAX && items.iter().all(|item| is_utf8(item) && form.takes(item));
     fits.then_some(Value::List(items))
 }
 

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::files;
-use super::kernel::{Kernel, KernelError, Link};
+use super::kernel::{Address, Kernel, KernelError, Link};
 use super::plan::{plan, Current, Item, Owned, Step, Target};
 use super::sysctl::SysctlName;
+use super::types::LinkName;
 use super::wanted::Wanted;
 use crate::sys::netlink::RouteSocket;
 
@@ -125,13 +126,7 @@ fn take(kernel: &mut Kernel, step: &Step, owned: &mut Owned, links: &[Link]) -> 
             name.write(value).map_err(Why::Setting)
         }
         Step::Restore { name, value } => name.write(value).map_err(Why::Setting),
-        Step::Rename { link, name, was_up } => {
-            // A link that is up is not renamed (dev_change_name in Linux before 6.3).
-            let down = if *was_up { kernel.set_up(*link, false) } else { Ok(()) };
-            let renamed = down.and_then(|()| kernel.rename(*link, name));
-            let up = if *was_up { kernel.set_up(*link, true) } else { Ok(()) };
-            renamed.and(up).map_err(Why::from)
-        }
+        Step::Rename { link, name, was_up } => rename(kernel, *link, name, *was_up).map_err(Why::from),
         Step::Mtu { link, mtu } => kernel.set_mtu(*link, *mtu).map_err(Why::from),
         Step::Add { item, nodad } => add(kernel, item, *nodad).map_err(Why::from),
         Step::Remove(item) => remove(kernel, item).map_err(Why::from),
@@ -143,6 +138,40 @@ fn take(kernel: &mut Kernel, step: &Step, owned: &mut Owned, links: &[Link]) -> 
         }
         Err(why) => Err(Failure { what: Told { step, links }.to_string(), why }),
     }
+}
+
+fn rename(kernel: &mut Kernel, link: u32, name: &LinkName, was_up: bool) -> Result<(), KernelError> {
+    match kernel.rename(link, name) {
+        // A link that is up is not renamed (dev_change_name in Linux before 6.3).
+        Err(KernelError::Refused { errno: libc::EBUSY, .. }) if was_up => rename_down(kernel, link, name),
+        done => done,
+    }
+}
+
+/// A link that goes down loses its routes, its neighbours and its addresses of IPv6. It gets them again, whoever has set them.
+fn rename_down(kernel: &mut Kernel, link: u32, name: &LinkName) -> Result<(), KernelError> {
+    let (addresses, mut routes) = kernel.settled(link)?;
+    let mut neighbours = kernel.neighbours()?;
+    neighbours.retain(|neighbour| neighbour.link == link);
+    kernel.set_up(link, false)?;
+    let renamed = kernel.rename(link, name);
+    kernel.set_up(link, true)?;
+    let (left, _) = kernel.settled(link)?;
+    for address in addresses.iter().filter(|address| !left.contains(address)) {
+        // It was in use, so nobody else has it.
+        kernel.add_address(address, true)?;
+    }
+    for neighbour in &neighbours {
+        kernel.add_neighbour(neighbour)?;
+    }
+    let (_, left) = kernel.settled(link)?;
+    routes.retain(|route| !left.contains(route));
+    // A gateway is reached by the routes that have none.
+    routes.sort_by_key(|route| route.gateway.is_some());
+    for route in &routes {
+        kernel.add_route(route)?;
+    }
+    renamed
 }
 
 fn add(kernel: &mut Kernel, item: &Item, nodad: bool) -> Result<(), KernelError> {
@@ -157,10 +186,25 @@ fn add(kernel: &mut Kernel, item: &Item, nodad: bool) -> Result<(), KernelError>
 fn remove(kernel: &mut Kernel, item: &Item) -> Result<(), KernelError> {
     match item {
         Item::Up(link) => kernel.set_up(*link, false),
-        Item::Address(address) => kernel.remove_address(address),
+        Item::Address(address) => remove_address(kernel, address),
         Item::Neighbour(neighbour) => kernel.remove_neighbour(neighbour),
         Item::Route(route) => kernel.remove_route(route),
     }
+}
+
+/// With the first IPv4 address of a subnet the kernel removes all others of it (promote_secondaries in
+/// Documentation/networking/ip-sysctl.rst). They stay.
+fn remove_address(kernel: &mut Kernel, address: &Address) -> Result<(), KernelError> {
+    if address.prefix.is_ipv6() {
+        return kernel.remove_address(address);
+    }
+    let (before, _) = kernel.settled(address.link)?;
+    kernel.remove_address(address)?;
+    let (left, _) = kernel.settled(address.link)?;
+    for lost in before.iter().filter(|found| *found != address && !left.contains(found)) {
+        kernel.add_address(lost, false)?;
+    }
+    Ok(())
 }
 
 /// Nothing happens to a file that nobody asked to be written.

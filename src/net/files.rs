@@ -76,10 +76,8 @@ fn push_words(text: &mut String, words: &[Word]) {
 
 /// The text of hosts(5) with these entries, and no others of ours; what is not ours stays as it is.
 pub fn with_hosts(before: &str, hosts: &[Host]) -> String {
-    let mut text = match (before.find(BEGIN), before.find(END)) {
-        (Some(begin), Some(end)) if begin < end => [&before[..begin], &before[end + END.len()..]].concat(),
-        _ => before.to_owned(),
-    };
+    let ours = before.rsplit_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+    let mut text = ours.map_or_else(|| before.to_owned(), |(head, tail)| [head, tail].concat());
     if hosts.is_empty() {
         return text;
     }
@@ -95,19 +93,29 @@ pub fn with_hosts(before: &str, hosts: &[Host]) -> String {
     text
 }
 
-/// The file's text; empty if there is no such file.
+/// The file's text; empty if there is no such file. What is not UTF-8 in it is replaced: a container to which it is
+/// mounted may have written it.
 ///
 /// # Errors
-/// Those of open(2) and read(2); `InvalidData` if it is no text, or too long.
+/// Those of open(2) and read(2); `InvalidData` if it is too long, or no regular file.
 pub fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    match File::open(path) {
-        Ok(file) => file.take(FILE_MAX + 1).read_to_string(&mut text)?,
+    let mut bytes = Vec::new();
+    match open(path, OpenOptions::new().read(true)) {
+        Ok(file) => file.take(FILE_MAX + 1).read_to_end(&mut bytes)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };
-    match text.len() as u64 <= FILE_MAX {
-        true => Ok(text),
+    match bytes.len() as u64 <= FILE_MAX {
+        true => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        false => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// Waits for nobody: a FIFO is refused.
+fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
         false => Err(io::ErrorKind::InvalidData.into()),
     }
 }
@@ -123,7 +131,7 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(path)?;
+    let mut file = open(path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o644))?;
     // The new text first and the cut afterwards, so that no reader finds it empty.
     file.write_all_at(text.as_bytes(), 0)?;
     file.set_len(text.len() as u64)?;
@@ -187,5 +195,26 @@ mod tests {
         write(&path, "short\n").unwrap();
         assert_eq!(read(&path).unwrap(), "short\n");
         assert_eq!(fs::metadata(&path).unwrap().ino(), before.ino());
+    }
+
+    #[test]
+    fn a_stray_line_of_comment_does_not_make_entries_pile_up() {
+        let hosts = [host("192.0.2.1", &["db"])];
+        for before in [END.to_owned(), format!("{END}{BEGIN}"), format!("{END}{BEGIN}::9 old\n{END}")] {
+            let once = with_hosts(&before, &hosts);
+            assert_eq!(with_hosts(&once, &hosts), once, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_is_replaced_and_a_fifo_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("resolv.conf");
+        fs::write(&path, b"# \xff\n").unwrap();
+        assert_eq!(read(&path).unwrap(), "# \u{fffd}\n");
+        write(&path, "text\n").unwrap();
+        fs::remove_file(&path).unwrap();
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(read(&path).is_err() && write(&path, "x").is_err());
     }
 }

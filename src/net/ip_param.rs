@@ -1,8 +1,8 @@
 //! The `ip=` parameter of the kernel's command line: what one says, and what all of them make of the network. Pure.
 //!
 //! `ip=<client>:<server>:<gateway>:<netmask>:<hostname>:<device>:<autoconf>:<dns0>:<dns1>`, as in the kernel's
-//! Documentation/admin-guide/nfs/nfsroot.rst. Addresses of IPv6 stand in brackets. The server is not
-//! used, and the hostname only where the VM gets its name.
+//! Documentation/admin-guide/nfs/nfsroot.rst. Addresses of IPv6 stand in brackets. The server is not used, and the
+//! hostname is for others.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -66,6 +66,11 @@ pub fn wanted(parameters: &[String], metadata: bool) -> (Wanted, Vec<ParamError>
     (wanted, problems)
 }
 
+/// The name of the host that a parameter gives.
+pub fn host_name(parameter: &str) -> Option<&str> {
+    Some(Fields::of(parameter).get(4)).filter(|name| !name.is_empty())
+}
+
 /// The link of a parameter; none if it gives no address. A gateway that is wrong is a problem, and the link goes
 /// without.
 fn link(
@@ -115,11 +120,6 @@ fn routes(gateway: IpAddr, prefix: Prefix, metadata: bool) -> Vec<WantedRoute> {
         routes.push(WantedRoute::via(Prefix::host(METADATA), gateway));
     }
     routes
-}
-
-/// The host name in a parameter.
-pub fn host_name(parameter: &str) -> Option<&str> {
-    Some(Fields::of(parameter).get(4)).filter(|name| !name.is_empty())
 }
 
 /// The netmask as an address, or as the length of the prefix.

@@ -43,6 +43,7 @@ const IFA_FLAGS: u16 = 8;
 const IFA_F_NODAD: u8 = 0x02;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_TENTATIVE: u32 = 0x40;
+const IFA_F_PERMANENT: u32 = 0x80;
 
 /// Attributes and values of routes (linux/rtnetlink.h).
 const RTA_DST: u16 = 1;
@@ -52,7 +53,10 @@ const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
 const RTA_TABLE: u16 = 15;
 const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_REDIRECT: u8 = 1;
+const RTPROT_KERNEL: u8 = 2;
 const RTPROT_STATIC: u8 = 4;
+const RTPROT_RA: u8 = 9;
 const RTN_UNICAST: u8 = 1;
 const RTNH_F_ONLINK: u32 = 0x4;
 const RTM_F_CLONED: u32 = 0x200;
@@ -183,6 +187,16 @@ impl Kernel {
         self.dump(RTM_GETROUTE, &[0; 12], route)
     }
 
+    /// The addresses and routes of a link that somebody has set for good, without those that come again by themselves: from
+    /// the kernel, or from a router.
+    pub fn settled(&mut self, link: u32) -> Result<(Vec<Address>, Vec<Route>), KernelError> {
+        let mut addresses = self.dump(RTM_GETADDR, &[0; 8], settled_address)?;
+        addresses.retain(|address| address.link == link);
+        let mut routes = self.dump(RTM_GETROUTE, &[0; 12], settled_route)?;
+        routes.retain(|route| route.link == link);
+        Ok((addresses, routes))
+    }
+
     /// The fixed ones.
     pub fn neighbours(&mut self) -> Result<Vec<Neighbour>, KernelError> {
         self.dump(RTM_GETNEIGH, &[0; 12], neighbour)
@@ -260,7 +274,7 @@ impl Kernel {
     fn change(&mut self, request: Request) -> Result<(), KernelError> {
         self.send(request.flagged(NLM_F_ACK))?;
         loop {
-            let length = self.socket.receive(&mut self.buffer)?;
+            let length = self.receive()?;
             for message in messages(&self.buffer[..length]) {
                 let message = message?;
                 if message.sequence == self.sequence && message.kind == NLMSG_ERROR {
@@ -295,7 +309,7 @@ impl Kernel {
         self.send(request)?;
         let (mut count, mut whole) = (0, true);
         loop {
-            let length = self.socket.receive(&mut self.buffer)?;
+            let length = self.receive()?;
             for message in messages(&self.buffer[..length]) {
                 let message = message?;
                 if message.sequence != self.sequence {
@@ -310,6 +324,15 @@ impl Kernel {
                 count += 1;
             }
         }
+    }
+
+    /// After an error the next request has a socket of its own: who has filled the queue of this one does not know it.
+    fn receive(&mut self) -> io::Result<usize> {
+        let received = self.socket.receive(&mut self.buffer);
+        if received.is_err() {
+            self.socket = RouteSocket::new()?;
+        }
+        received
     }
 
     fn send(&mut self, request: Request) -> io::Result<()> {
@@ -391,14 +414,29 @@ fn address(body: &[u8]) -> Option<AddressState> {
     let attributes = body.get(8..)?;
     // Of the two ends of a point-to-point link the local one counts; else there is only one.
     let octets = attribute(attributes, IFA_LOCAL).or_else(|| attribute(attributes, IFA_ADDRESS))?;
-    let flags = attribute(attributes, IFA_FLAGS).and_then(|value| u32_at(value, 0));
-    let flags = flags.unwrap_or_else(|| body[2].into());
+    let flags = address_flags(body)?;
     let prefix = Prefix::new(address_of(octets)?, body[1])?;
     Some(AddressState {
         address: Address { link: u32_at(body, 4)?, prefix },
         tentative: flags & IFA_F_TENTATIVE != 0,
         dad_failed: flags & IFA_F_DADFAILED != 0,
     })
+}
+
+fn address_flags(body: &[u8]) -> Option<u32> {
+    let all = attribute(body.get(8..)?, IFA_FLAGS).and_then(|value| u32_at(value, 0));
+    Some(all.unwrap_or_else(|| body[2].into()))
+}
+
+/// One without a lifetime.
+fn settled_address(body: &[u8]) -> Option<Address> {
+    let is_permanent = address_flags(body)? & IFA_F_PERMANENT != 0;
+    address(body).filter(|_| is_permanent).map(|found| found.address)
+}
+
+fn settled_route(body: &[u8]) -> Option<Route> {
+    let comes_again = matches!(body.get(5)?, &(RTPROT_REDIRECT | RTPROT_KERNEL | RTPROT_RA));
+    route(body).filter(|_| !comes_again)
 }
 
 /// `struct rtmsg`: family, length of destination, length of source, TOS, table, protocol, scope, type, all u8, flags

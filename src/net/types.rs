@@ -19,8 +19,8 @@ pub(super) fn invalid(what: &'static str, text: &str) -> Invalid {
     Invalid { what, text: text.chars().take(64).collect() }
 }
 
-/// The name of an interface: one that the kernel takes (net/core/dev.c, `dev_valid_name`), and of characters that are
-/// shown.
+/// The name of an interface: one that the kernel takes (net/core/dev.c, `dev_valid_name`), of characters that are shown,
+/// and none that stands for all interfaces in /proc/sys/net (Documentation/networking/ip-sysctl.rst).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LinkName(String);
 
@@ -28,7 +28,7 @@ impl LinkName {
     pub fn parse(text: &str) -> Result<LinkName, Invalid> {
         let taken = |byte: u8| byte.is_ascii_graphic() && byte != b'/' && byte != b':' && byte != b'%';
         let fits = (1..=LINK_NAME_MAX).contains(&text.len()) && text.bytes().all(taken);
-        match fits && text != "." && text != ".." {
+        match fits && !matches!(text, "." | ".." | "all" | "default") {
             true => Ok(LinkName(text.to_owned())),
             false => Err(invalid("name of an interface", text)),
         }
@@ -199,7 +199,9 @@ mod tests {
         for good in ["eth0", "a", "eth0.100", "exactly-fifteen"] {
             assert_eq!(LinkName::parse(good).unwrap().as_str(), good);
         }
-        for bad in ["", ".", "..", "a/b", "a b", "a:b", "a%d", "\n", "é", "longer-than-fifteen"] {
+        for bad in
+            ["", ".", "..", "a/b", "a b", "a:b", "a%d", "\n", "é", "longer-than-fifteen", "all", "default"]
+        {
             assert!(LinkName::parse(bad).is_err(), "{bad:?}");
         }
     }

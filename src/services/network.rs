@@ -154,7 +154,7 @@ fn link(link: &wire::Link) -> Result<WantedLink, Nonsense> {
     let (which, name) = match (link.mac.as_str(), name) {
         ("", Some(name)) => (Which::Name(name), None),
         ("", None) => return nonsense(format_args!("a link has neither mac nor name")),
-        (mac, name) => (Which::Mac(Mac::parse(mac)?), name),
+        (mac, name) => (Which::Mac(mac_of_link(mac)?), name),
     };
     let mtu = (link.mtu != 0).then_some(link.mtu);
     if mtu.is_some_and(|mtu| !(MTU_MIN..=MTU_MAX).contains(&mtu)) {
@@ -170,6 +170,14 @@ fn link(link: &wire::Link) -> Result<WantedLink, Nonsense> {
         routes: all(&link.routes, route)?,
         neighbours: all(&link.neighbours, neighbour)?,
     })
+}
+
+/// The loopback has the address of zeros, and is none that anybody could have plugged.
+fn mac_of_link(text: &str) -> Result<Mac, Nonsense> {
+    match Mac::parse(text)? {
+        zero @ Mac([0, 0, 0, 0, 0, 0]) => nonsense(format_args!("{zero} is the MAC of no link")),
+        mac => Ok(mac),
+    }
 }
 
 fn switch(field: &str, value: EnumOrUnknown<wire::Switch>) -> Result<Option<bool>, Nonsense> {
@@ -228,10 +236,10 @@ fn words(what: &str, texts: &[String]) -> Result<Vec<Word>, Nonsense> {
 }
 
 fn host(host: &wire::Host) -> Result<Host, Nonsense> {
-    let names = words("names of a host", &host.names)?;
+    let (address, names) = (parse_address(&host.ip)?, words("names of a host", &host.names)?);
     match names.is_empty() {
-        true => nonsense(format_args!("the host {:?} has no name", host.ip)),
-        false => Ok(Host { address: parse_address(&host.ip)?, names }),
+        true => nonsense(format_args!("the host {address} has no name")),
+        false => Ok(Host { address, names }),
     }
 }
 

@@ -17,6 +17,13 @@ pub const DATAGRAM_MAX: usize = 32 << 10;
 /// The group that is told of links that come, change and go (linux/rtnetlink.h, RTNLGRP_LINK, as a bit).
 const GROUP_LINK: u32 = libc::RTMGRP_LINK as u32;
 
+/// How long an answer is waited for. The kernel gives it before a request is sent, or before the part before it has been
+/// read; this is for one that found the queue full of what other processes had sent, and is lost.
+const ANSWER_WAIT: Duration = Duration::from_secs(2);
+
+/// Datagrams of news that are thrown away at once. The queue holds some hundred; more are somebody's flood.
+const NEWS_MAX: usize = 4096;
+
 /// The netlink port of the kernel. A process that may, a container's too, can send to any port (netlink(7)).
 const KERNEL: u32 = 0;
 
@@ -26,10 +33,6 @@ const NETLINK_EXT_ACK: libc::c_int = 11;
 
 /// A socket to the kernel's tables of links, addresses, routes and neighbours.
 pub struct RouteSocket(OwnedFd);
-
-/// Messages that are taken at once. What is still there then is the next news: whoever floods the group gets another look
-/// at the links, and no more.
-const DISCARDED_MAX: usize = 1024;
 
 impl RouteSocket {
     /// For requests and their answers.
@@ -68,30 +71,43 @@ impl RouteSocket {
         }
     }
 
-    /// The next datagram of the kernel's; those that other processes send are passed over. Blocks until there is one:
-    /// a request is answered before `send` returns, for as long as it takes to get the kernel's lock of the network.
+    /// The next datagram of the kernel's; those that other processes send are passed over. Blocks for as long as it takes
+    /// to get the kernel's lock of the network, and for an answer that was lost for 2 s.
     ///
     /// # Errors
-    /// Those of recv(2); `InvalidData` for a datagram that has no room in `buffer`.
+    /// Those of recv(2), among them `ENOBUFS` if the queue had no room; `InvalidData` for a datagram that has no room in
+    /// `buffer`; `TimedOut` if there is none. After an error this socket is good for nothing: an answer may be missing.
     pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let deadline = Instant::now() + ANSWER_WAIT;
         loop {
             // With MSG_TRUNC the true length is returned.
-            match self.next(buffer, libc::MSG_TRUNC) {
-                Ok((_, sender)) if sender != KERNEL => continue,
+            match self.next(buffer, libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
+                Ok((_, sender)) if sender != KERNEL && Instant::now() < deadline => continue,
+                Ok((_, sender)) if sender != KERNEL => return Err(io::ErrorKind::TimedOut.into()),
                 Ok((length, _)) if length > buffer.len() => return Err(io::ErrorKind::InvalidData.into()),
                 Ok((length, _)) => return Ok(length),
+                Err(Errno::EAGAIN) if self.is_readable_by(deadline)? => continue,
+                Err(Errno::EAGAIN) => return Err(io::ErrorKind::TimedOut.into()),
                 Err(Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Waits until something can be read, or until `deadline`; whether there is something. All of it is thrown away:
-    /// this is for news, of which only that there are some counts.
+    /// Waits for news until `deadline`; whether some came before it. All of it is thrown away: only that there are some
+    /// counts. Whoever makes news without end holds nobody up beyond the deadline.
     ///
     /// # Errors
     /// Those of poll(2).
     pub fn wait_for_news(&self, deadline: Instant) -> io::Result<bool> {
+        let came = Instant::now() < deadline && self.is_readable_by(deadline)?;
+        if came {
+            self.discard();
+        }
+        Ok(came)
+    }
+
+    fn is_readable_by(&self, deadline: Instant) -> io::Result<bool> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             // Rounded up, so that it does not spin through the last millisecond.
@@ -100,17 +116,15 @@ impl RouteSocket {
             match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout) {
                 Ok(0) if Instant::now() >= deadline => return Ok(false),
                 Ok(0) | Err(Errno::EINTR) => continue,
-                Ok(_) => break,
+                Ok(_) => return Ok(true),
                 Err(error) => return Err(error.into()),
             }
         }
-        self.discard();
-        Ok(true)
     }
 
     /// Takes what has come. That news were lost (ENOBUFS) is said once, and is news.
     fn discard(&self) {
-        for _ in 0..DISCARDED_MAX {
+        for _ in 0..NEWS_MAX {
             match self.next(&mut [], libc::MSG_DONTWAIT | libc::MSG_TRUNC) {
                 Ok(_) | Err(Errno::ENOBUFS | Errno::EINTR) => {}
                 Err(_) => return,
@@ -184,6 +198,42 @@ mod tests {
             socket.send(&dump_links(3)).unwrap();
             socket.receive(&mut buffer).unwrap();
             assert_eq!(buffer[8..12], 3_u32.to_ne_bytes());
+        });
+    }
+
+    #[test]
+    fn an_answer_that_found_no_room_is_waited_for_no_longer_than_its_bound() {
+        in_private_network(|| {
+            let (socket, forger) = (RouteSocket::new().unwrap(), RouteSocket::new().unwrap());
+            let mut buffer = vec![0; DATAGRAM_MAX];
+            socket.send(&dump_links(1)).unwrap();
+            while socket.receive(&mut buffer).unwrap() > 20 {}
+            let port = getsockname::<NetlinkAddr>(socket.0.as_raw_fd()).unwrap().pid();
+            let to = NetlinkAddr::new(port, 0);
+            // Smaller and smaller, until there is no room for an answer of 36 bytes.
+            for size in [4096, 256, 16, 1] {
+                let forged = vec![0; size];
+                while sendto(forger.0.as_raw_fd(), &forged, &to, MsgFlags::MSG_DONTWAIT).is_ok() {}
+            }
+            // A change of nothing, RTM_NEWLINK with NLM_F_ACK.
+            let mut change = dump_links(2);
+            change[4..8].copy_from_slice(&[16_u16.to_ne_bytes(), 5_u16.to_ne_bytes()].concat());
+            change[20..24].copy_from_slice(&1_u32.to_ne_bytes());
+            socket.send(&change).unwrap();
+            let full = socket.receive(&mut buffer).unwrap_err();
+            assert_eq!(full.raw_os_error(), Some(libc::ENOBUFS));
+            // That is said once.
+            socket.send(&change).unwrap();
+            assert_eq!(socket.receive(&mut buffer).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        });
+    }
+
+    #[test]
+    fn news_do_not_put_off_the_deadline() {
+        in_private_network(|| {
+            let news = RouteSocket::of_links().unwrap();
+            crate::sys::net::bring_up("lo").unwrap();
+            assert!(!news.wait_for_news(Instant::now()).unwrap());
         });
     }
 

@@ -49,7 +49,9 @@ impl Name {
 
     /// A file that is not there is not made: a name that the kernel does not know is an error.
     fn write_beneath(&self, root: &Path, value: &str) -> io::Result<()> {
-        OpenOptions::new().write(true).open(self.beneath(root))?.write_all(value.as_bytes())
+        let mut file = OpenOptions::new().write(true).open(self.beneath(root))?;
+        // As a line: a write of nothing would never come to the kernel.
+        file.write_all(format!("{value}\n").as_bytes())
     }
 
     fn beneath(&self, root: &Path) -> PathBuf {
@@ -102,10 +104,13 @@ mod tests {
     fn only_what_is_there_is_written() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("vm")).unwrap();
-        fs::write(root.path().join("vm/known"), "old").unwrap();
         let name = |text| Name::parse(text).unwrap();
-        name("vm.known").write_beneath(root.path(), "new").unwrap();
-        assert_eq!(fs::read_to_string(root.path().join("vm/known")).unwrap(), "new");
+        let known = |value: &str| {
+            fs::write(root.path().join("vm/known"), "").unwrap();
+            name("vm.known").write_beneath(root.path(), value).unwrap();
+            fs::read_to_string(root.path().join("vm/known")).unwrap()
+        };
+        assert_eq!((known("new").as_str(), known("").as_str()), ("new\n", "\n"));
         let unknown = name("vm.unknown").write_beneath(root.path(), "1").unwrap_err();
         assert_eq!(unknown.kind(), io::ErrorKind::NotFound);
         assert!(!root.path().join("vm/unknown").exists());

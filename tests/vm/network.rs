@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 use vminit_shim::api::network::{
-    Address, ApplyRequest, GetRequest, GetResponse, Host, Link, Neighbour, Resolver, Route, Sysctl,
+    Address, ApplyRequest, GetRequest, GetResponse, Host, Link, Neighbour, Resolver, Route, RouteStatus,
+    Sysctl,
 };
 use vminit_shim::api::ttrpc::{Code, Error};
 use vminit_shim::spec;
@@ -49,6 +50,7 @@ async fn a_static_address_and_a_nic_that_comes_changes_and_goes_carry_traffic() 
     a_nic_is_configured_when_it_comes(&machine, &observer).await;
     its_configuration_changes(&machine, &observer).await;
     it_goes(&machine).await;
+    another_name_leaves_what_the_boot_has_configured(&machine).await;
 
     observer.stop().await;
     machine.remove("web").await;
@@ -164,6 +166,20 @@ async fn it_goes(machine: &Machine) {
     let (code, text) = apply(machine, &wanted).await.expect_err("it has gone");
     assert_eq!((code, text), (Code::NOT_FOUND, format!("link {LATER_NIC}: no such link")));
     apply(machine, &ApplyRequest::new()).await.expect("nothing is wanted of it");
+    served_at("192.0.2.7:80").await;
+}
+
+async fn another_name_leaves_what_the_boot_has_configured(machine: &Machine) {
+    let before = get(machine).await.routes;
+    let renamed = Link { mac: BOOT_NIC.into(), name: "wan0".into(), ..Default::default() };
+    apply(machine, &ApplyRequest { links: vec![renamed], ..Default::default() }).await.expect("rename");
+    let found = get(machine).await;
+    assert_eq!(addresses(&found, BOOT_NIC), ["192.0.2.7/24"]);
+    let by = |routes: &[RouteStatus]| -> Vec<_> {
+        routes.iter().map(|route| (route.destination.clone(), route.gateway.clone())).collect()
+    };
+    assert_eq!(by(&found.routes), by(&before));
+    assert!(before.iter().any(|route| route.destination == "0.0.0.0/0"), "{before:?}");
     served_at("192.0.2.7:80").await;
 }
 

@@ -230,3 +230,18 @@ proptest! {
         Rig::new().cmdline(&any_line).pid1("");
     }
 }
+
+#[test]
+fn what_is_not_utf_8_is_refused_in_a_list_too() {
+    let (config, problems) = Rig::new().file(b"{\"devices\": [\"serial:\xff\"]}").pid1("");
+    assert_eq!((config.machine.devices.len(), problems.len()), (0, 1), "{problems:?}");
+}
+
+#[test]
+fn a_source_does_not_say_where_it_or_one_above_it_is() {
+    let file =
+        Rig::new().file(r#"{"config": "/other", "cmdline": "/other"}"#).cmdline("vminitd.cmdline=/other");
+    let printed = file.printed("");
+    assert_eq!((printed.of("config"), printed.of("cmdline")), (" (default)", " (default)"));
+    assert_eq!(printed.problems().len(), 3);
+}

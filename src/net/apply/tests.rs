@@ -354,3 +354,55 @@ fn parameters_of_the_command_line_configure_two_devices() {
         assert_eq!(rig.file("resolv.conf"), "nameserver 9.9.9.9\n");
     });
 }
+
+#[test]
+fn a_setting_is_emptied_by_an_empty_value() {
+    with_pair(|mut rig| {
+        let ports = SysctlName::parse("net.ipv4.ip_local_reserved_ports").unwrap();
+        ports.write("8080").unwrap();
+        rig.applies(&Wanted { sysctls: vec![(ports.clone(), String::new())], ..Wanted::default() });
+        assert_eq!(ports.read().as_deref(), Some("\n"));
+        rig.applies(&Wanted::default());
+        assert_eq!(ports.read().as_deref(), Some("8080\n"));
+    });
+}
+
+#[test]
+fn a_link_that_is_renamed_keeps_what_others_have_set() {
+    // In one go, as newer kernels do it, and by way of a link that is down.
+    let in_one: fn(&mut Rig) = |rig| {
+        let mac = rig.link("eth0").mac.unwrap();
+        let name = Some(LinkName::parse("net0").unwrap());
+        rig.applies(&with_links(vec![WantedLink { which: Which::Mac(mac), name, ..named("any") }]));
+    };
+    let down: fn(&mut Rig) = |rig| {
+        let link = rig.link("eth0").index;
+        rename_down(&mut rig.kernel, link, &LinkName::parse("net0").unwrap()).unwrap();
+    };
+    for rename in [in_one, down] {
+        with_pair(|mut rig| {
+            // Of another Apply, which this one knows nothing of.
+            rig.applies(&with_links(vec![usual(), named("peer0")]));
+            rig.applied = Applied::default();
+            let before = (rig.addresses("eth0"), rig.routes(), rig.kernel.neighbours().unwrap());
+            rename(&mut rig);
+            assert_eq!((rig.addresses("net0"), rig.routes(), rig.kernel.neighbours().unwrap()), before);
+            assert!(rig.link("net0").up);
+        });
+    }
+}
+
+#[test]
+fn an_address_that_goes_takes_no_other_of_its_subnet_along() {
+    with_pair(|mut rig| {
+        let with = |own: &[&str]| {
+            let addresses = own.iter().map(|text| address(text)).collect();
+            with_links(vec![WantedLink { addresses, ..named("eth0") }, named("peer0")])
+        };
+        rig.applies(&with(&["192.0.2.7/24", "192.0.2.8/24"]));
+        let (link, prefix) = (rig.link("eth0").index, Prefix::parse("192.0.2.9/24").unwrap());
+        rig.kernel.add_address(&Address { link, prefix }, false).unwrap();
+        rig.applies(&with(&[]));
+        assert_eq!(rig.addresses("eth0"), ["192.0.2.9/24"]);
+    });
+}

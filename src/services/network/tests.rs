@@ -53,6 +53,8 @@ fn what_makes_no_sense_is_refused_with_its_name() {
         (link(|link| link.name.clear()), "a link has neither mac nor name"),
         (link(|link| link.name = "a/b".into()), "\"a/b\" is no name of an interface"),
         (link(|link| link.mac = "1:2".into()), "\"1:2\" is no MAC address"),
+        (link(|link| link.mac = "00:00:00:00:00:00".into()), "00:00:00:00:00:00 is the MAC of no link"),
+        (link(|link| link.name = "all".into()), "\"all\" is no name of an interface"),
         (link(|link| link.mtu = 67), "mtu 67 is not from 68 to 65536"),
         (link(|link| link.ipv6 = EnumOrUnknown::from_i32(7)), "ipv6 has the unknown value 7"),
         (with_links(vec![named("a"), named("a")]), "the link a is named twice"),
@@ -104,7 +106,10 @@ fn words_and_names_of_the_resolver_are_looked_at() {
         ..Default::default()
     };
     assert!(wanted(&host(&["db"])).is_ok());
-    assert_eq!(refused(host(&[])), "the host \"192.0.2.1\" has no name");
+    assert_eq!(refused(host(&[])), "the host 192.0.2.1 has no name");
     assert_eq!(refused(host(&["a b"])), "\"a b\" is no name");
     assert_eq!(refused(host(&["x"; 33])), "33 names of a host are more than 32");
+    let mut long = host(&[]);
+    long.hosts[0].ip = "\u{1}".repeat(1 << 20);
+    assert!(refused(long).len() < 1024);
 }
