@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use vminit_shim::api::system::InfoResponse;
-use vminit_shim::client::context;
 use vminit_shim::spec;
-use vminitd_test_support::LIMIT;
 
 use crate::bare_image;
 use crate::machine::{build_folder, Machine};
@@ -24,7 +21,7 @@ async fn the_boot_reports_its_milestones_in_order_and_goes_on_past_what_fails() 
         assert!(milestone.uptime_us >= last_us, "{phase} before what comes before it");
         last_us = milestone.uptime_us;
     }
-    let failures = info(&machine).await.boot_failures;
+    let failures = machine.info().await.boot_failures;
     assert_eq!(failures, [r#"etc host name "no/name": invalid input parameter"#]);
     machine.power_off().await;
 }
@@ -71,11 +68,6 @@ async fn an_image_with_next_to_nothing_in_it_is_made_into_a_system() {
     machine.power_off().await;
 }
 
-async fn info(machine: &Machine) -> InfoResponse {
-    let context = context(LIMIT, "default");
-    machine.guest.client.system().info(context, &Default::default()).await.expect("Info")
-}
-
 /// System.Info and the console tell of the same phases, and of no failure.
 async fn the_boot_is_told(machine: &Machine) {
     let phases = [
@@ -86,7 +78,7 @@ async fn the_boot_is_told(machine: &Machine) {
         "cgroup-control",
         "network",
     ];
-    let info = info(machine).await;
+    let info = machine.info().await;
     let console = machine.console();
     assert_eq!(info.boot_failures, Vec::<String>::new(), "the console:\n{console}");
 

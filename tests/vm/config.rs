@@ -4,10 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vminit_shim::client::context;
-use vminit_shim::vm::ExitReason;
+use vminitd_deploy::cpio::Tree;
 
-use crate::machine::{build_folder, Machine, POWER_OFF};
+use crate::machine::{build_folder, Machine};
 use crate::observer::Observer;
 
 const FILE: &str =
@@ -21,7 +20,10 @@ async fn pid_1_reads_its_flags_its_command_line_and_its_file() {
     let dir = TempDir::new().expect("a folder");
     let initrd = dir.path().join("initrd.img");
     let mut image = fs::read(build.join("initrd.img")).expect("the image is there");
-    image.extend(archive("etc/vminitd.json", FILE));
+    // The kernel unpacks an archive over what it has unpacked before.
+    let mut tree = Tree::default();
+    tree.file("etc/vminitd.json", 0o644, FILE.into());
+    tree.write_to(&mut image).expect("memory takes it");
     fs::write(&initrd, image).expect("it is written");
     let booted = Machine::boot(|config| {
         config.initrd = initrd;
@@ -31,12 +33,8 @@ async fn pid_1_reads_its_flags_its_command_line_and_its_file() {
     });
     let Some(mut machine) = booted.await else { return };
 
-    let info = machine.guest.client.system().info(context(POWER_OFF, "default"), &Default::default()).await;
-    assert_eq!(
-        info.expect("it answers").version,
-        "by-line",
-        "a flag that cannot be read leaves it to the line"
-    );
+    let version = machine.info().await.version;
+    assert_eq!(version, "by-line", "a flag that cannot be read leaves it to the line");
     let observer = Observer::start(&machine).await;
     let limits = observer.run("grep 'open files' /proc/1/limits").await;
     assert!(limits.contains("5000"), "{limits}");
@@ -47,7 +45,7 @@ async fn pid_1_reads_its_flags_its_command_line_and_its_file() {
     observer.stop().await;
 
     machine.guest.shutdown().await.expect("shutdown");
-    assert_eq!(machine.vm.wait_exit(POWER_OFF).await.expect("it ends"), ExitReason::GuestShutdown);
+    machine.is_off().await;
     console_is_right(&machine.console());
 }
 
@@ -73,25 +71,4 @@ fn console_is_right(console: &str) {
     let last = lines.last().expect("there are lines");
     assert_eq!((&last["msg"], &last["cause"]), (&"power off".into(), &"Task.Shutdown".into()), "{console}");
     assert!(!ours().any(|line| line.starts_with("info ") || line.starts_with("warn ")), "{console}");
-}
-
-/// A cpio archive with one file, in the form that the kernel unpacks over what it has unpacked before ("newc", Linux,
-/// Documentation/driver-api/early-userspace/buffer-format.rst).
-fn archive(path: &str, text: &str) -> Vec<u8> {
-    let mut archive = entry(path, text.as_bytes(), 0o100_644);
-    archive.extend(entry("TRAILER!!!", b"", 0));
-    archive
-}
-
-fn entry(path: &str, data: &[u8], mode: u32) -> Vec<u8> {
-    // ino, mode, uid, gid, nlink, mtime, size, device and its node's (major and minor each), the name's size, check.
-    let size = |length: usize| u32::try_from(length).expect("a short file");
-    let fields = [1, mode, 0, 0, 1, 0, size(data.len()), 0, 0, 0, 0, size(path.len() + 1), 0];
-    let mut entry = b"070701".to_vec();
-    entry.extend(fields.iter().flat_map(|field| format!("{field:08X}").into_bytes()));
-    entry.extend([path.as_bytes(), b"\0"].concat());
-    entry.resize(entry.len().next_multiple_of(4), 0);
-    entry.extend(data);
-    entry.resize(entry.len().next_multiple_of(4), 0);
-    entry
 }

@@ -1,8 +1,6 @@
 //! File systems that are frozen for a snapshot: who waits, who does not, and that they are thawed whatever happens.
 
-use std::path::Path;
 use std::pin::pin;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +15,7 @@ use vminit_shim::spec;
 use vminitd_test_support::calls::{answer_at_once, exec, pids, status};
 use vminitd_test_support::{ABSENCE, LIMIT};
 
-use crate::machine::{root_disk, Machine};
+use crate::machine::{press_ctrl_alt_delete, root_disk, Machine};
 
 /// Writes to the disk that all containers share, and says so each time.
 const WRITE: &str = "while :; do echo >>/tmp/written; echo; usleep 1000; done";
@@ -52,9 +50,9 @@ async fn frozen_disks_hold_writers_up_until_a_thaw_or_the_end_of_the_connection(
 
     client.freeze_filesystems().await.expect("freeze");
     writer.stands_still().await;
-    ctrl_alt_delete(&machine).await;
+    press_ctrl_alt_delete(&machine.vm).await;
     machine.is_off().await;
-    is_clean(&machine.disk);
+    machine.is_clean();
 }
 
 /// One whose host has stopped to serve it: what is dirty cannot be written, and only then is a file system frozen.
@@ -145,19 +143,4 @@ async fn what_would_write_is_refused(machine: &Machine) {
         let code = answer.err().as_ref().and_then(ClientError::code);
         assert_eq!(code, Some(Code::FAILED_PRECONDITION), "{call}");
     }
-}
-
-/// Asks PID 1 to stop whatever runs: Task.Shutdown waits until no container is left.
-async fn ctrl_alt_delete(machine: &Machine) {
-    let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
-    machine.vm.qmp("send-key", json!({ "keys": keys })).await.expect("press keys");
-}
-
-#[expect(clippy::disallowed_methods, reason = "the test has no other children")]
-fn is_clean(disk: &Path) {
-    // sbin is not in everybody's PATH.
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let checked = Command::new("e2fsck").args(["-f", "-n"]).arg(disk).env("PATH", path).output();
-    let checked = checked.expect("run e2fsck");
-    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }

@@ -4,35 +4,39 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{self, Command};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{json, Value};
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use vminit_shim::api::containerd::api::Mount;
-use vminit_shim::client::{Container, Exec, Guest, Stdio, INIT};
+use vminit_shim::api::system::InfoResponse;
+use vminit_shim::client::{context, Container, Exec, Guest, Stdio, INIT};
 use vminit_shim::spec;
 use vminit_shim::vm::{Disk, ExitReason, Vm, VmConfig, VmError};
+use vminitd_test_support::LIMIT;
 
 /// A boot takes 1.5 s when it is emulated and the machine has nothing else to do.
 pub const BOOT: Duration = Duration::from_secs(60);
 /// How long the guest may take to stop in order.
-pub const POWER_OFF: Duration = Duration::from_secs(30);
+const POWER_OFF: Duration = Duration::from_secs(30);
+/// From what asks for the end to a machine that is off: what the guest promises, also with somebody writing to a disk.
+pub const OFF: Duration = Duration::from_secs(10);
+/// What a host gives PrepareShutdown.
+pub const PREPARE: Duration = Duration::from_secs(5);
 
 /// Processors of all machines at once: emulated ones slow each other down as soon as there are more than real ones.
 static ROOM: Semaphore = Semaphore::const_new(2);
-
-/// The image of the disk, in the machine's folder.
-const DISK: &str = "rootfs.ext4";
 
 /// A microVM with a disk that holds busybox.
 pub struct Machine {
     // Before the folder in which its sockets are.
     pub vm: Vm,
     pub guest: Guest,
-    /// The image of its disk.
+    /// The image of the disk with busybox.
     pub disk: PathBuf,
-    dir: TempDir,
+    _dir: TempDir,
     _room: SemaphorePermit<'static>,
 }
 
@@ -50,7 +54,7 @@ impl Machine {
         let build = build_folder()?;
         // Socket paths have room for 107 bytes (unix(7)), so the folder's name is short.
         let dir = tempfile::Builder::new().prefix("vm").tempdir().expect("make a folder");
-        let disk = dir.path().join(DISK);
+        let disk = dir.path().join("rootfs.ext4");
         fs::copy(build.join("rootfs.ext4"), &disk).expect("copy the disk: the guest writes to it");
         let mut config = VmConfig::new(&build, dir.path().join("vm"));
         config.disks.push(Disk { path: disk.clone(), serial: "rootfs".into(), read_only: false });
@@ -62,7 +66,7 @@ impl Machine {
         serving(&vm).await;
         let guest = Guest::connect(vm.rpc(), vm.stream(), BOOT).await;
         let guest = guest.unwrap_or_else(|e| panic!("{e}; the console:\n{}", console(&vm)));
-        Some(Self { vm, guest, disk, dir, _room: room })
+        Some(Self { vm, guest, disk, _dir: dir, _room: room })
     }
 
     /// Runs a program on the disk's root file system to its end: exit status, stdout.
@@ -106,9 +110,22 @@ impl Machine {
         console(&self.vm)
     }
 
-    /// The image of the disk with busybox.
-    pub fn disk(&self) -> PathBuf {
-        self.dir.path().join(DISK)
+    /// What System.Info answers.
+    pub async fn info(&self) -> InfoResponse {
+        self.guest.client.system().info(context(LIMIT, "default"), &Default::default()).await.expect("Info")
+    }
+
+    /// Fails unless the file system on the disk was written back and unmounted. e2fsck changes nothing with `-n`: one
+    /// that was left mounted shows by what is in its journal, or by worse.
+    #[expect(clippy::disallowed_methods, reason = "the guest's rule, and this is the host")]
+    pub fn is_clean(&self) {
+        let check =
+            Command::new("/sbin/e2fsck").arg("-fn").arg(&self.disk).stdin(process::Stdio::null()).output();
+        let check = check.expect("e2fsck is installed, as mke2fs made the disk");
+        let said = [check.stdout, check.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let clean = check.status.success() && !said.contains("skipping journal recovery");
+        assert!(clean, "{}: {said}\nthe console:\n{}", check.status, self.console());
     }
 
     /// Asks the guest to stop; it is to power itself off.
@@ -162,6 +179,13 @@ pub fn folder_with(initrd: &str, task: &str) -> Option<PathBuf> {
 /// The disk with busybox, as the root of a container.
 pub fn root_disk() -> Mount {
     Mount { type_: "ext4".into(), source: "serial:rootfs".into(), ..Default::default() }
+}
+
+/// Presses Ctrl-Alt-Del. It is SIGINT to PID 1 once 0 is in /proc/sys/kernel/ctrl-alt-del, which asks it to stop
+/// whatever runs: Task.Shutdown does nothing while a container is left.
+pub async fn press_ctrl_alt_delete(vm: &Vm) {
+    let keys = ["ctrl", "alt", "delete"].map(|key| json!({"type": "qcode", "data": key}));
+    vm.qmp("send-key", json!({"keys": keys})).await.expect("press the keys");
 }
 
 /// What the guest wrote to its console; empty if it has none.

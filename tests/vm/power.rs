@@ -2,7 +2,6 @@
 //! and the reason on the console.
 
 use std::fs;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -11,13 +10,9 @@ use vminit_shim::client::{context, Client};
 use vminit_shim::spec;
 use vminit_shim::vm::{ExitReason, Vm, VmConfig};
 
-use crate::machine::{build_folder, Machine};
+use crate::machine::{build_folder, press_ctrl_alt_delete, Machine, OFF, PREPARE};
 use crate::observer::Observer;
 
-/// From what asks for the end to the machine being off.
-const OFF: Duration = Duration::from_secs(10);
-/// What a host gives PrepareShutdown.
-const PREPARE: Duration = Duration::from_secs(5);
 /// A machine that only boots and ends.
 const BOOT_AND_END: Duration = Duration::from_secs(60);
 
@@ -50,18 +45,7 @@ async fn is_off(mut machine: Machine, asked: Instant, cause: &str) {
     assert!(took < OFF, "it took {took:?}; the console:\n{console}");
     let last = console.lines().rfind(|line| !line.starts_with('[')).unwrap_or_default();
     assert_eq!(last.trim_end(), format!("info power off cause={cause}"), "the console:\n{console}");
-    is_clean(&machine);
-}
-
-/// `-n` changes nothing: a file system that was not unmounted shows by what is left in its journal, or by worse.
-#[expect(clippy::disallowed_methods, reason = "the guest's rule, and this is the host")]
-fn is_clean(machine: &Machine) {
-    let check = Command::new("/sbin/e2fsck").arg("-fn").arg(machine.disk()).stdin(Stdio::null()).output();
-    let check = check.expect("e2fsck is installed, as mke2fs made the disk");
-    let said = [check.stdout, check.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    let clean = check.status.success() && !said.contains("skipping journal recovery");
-    assert!(clean, "{}: {said}\nthe console:\n{}", check.status, machine.console());
+    machine.is_clean();
 }
 
 #[tokio::test]
@@ -84,7 +68,7 @@ async fn after_prepare_shutdown_a_generic_guest_goes_on() {
     let first = connect(&machine).await;
     prepare(&first).await;
     // Of a disk that is still mounted it would not be.
-    is_clean(&machine);
+    machine.is_clean();
     prepare(&first).await;
     drop(first);
     let (status, stdout) = machine.run("after", &spec::container(&["/bin/echo", "here"])).await;
@@ -120,10 +104,8 @@ async fn a_termination_signal_to_pid_1_switches_the_guest_off() {
 async fn ctrl_alt_delete_switches_the_guest_off() {
     let Some(machine) = Machine::boot(|_| ()).await else { return };
     start_writer(&machine).await;
-    // It is SIGINT to PID 1 once 0 is in /proc/sys/kernel/ctrl-alt-del.
-    let keys = ["ctrl", "alt", "delete"].map(|key| json!({"type": "qcode", "data": key}));
     let asked = Instant::now();
-    machine.vm.qmp("send-key", json!({"keys": keys})).await.expect("press the keys");
+    press_ctrl_alt_delete(&machine.vm).await;
     is_off(machine, asked, "SIGINT").await;
 }
 

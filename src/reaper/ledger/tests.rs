@@ -1,4 +1,4 @@
-//! The three cases of a claim (docs/ARCHITECTURE.md, "The ledger") as tables, and as a property against a model that knows the truth.
+//! The ledger against the three cases of its decision (docs/ARCHITECTURE.md, "Invariants").
 
 use std::time::{Duration, SystemTime};
 

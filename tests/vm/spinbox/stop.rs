@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::{timeout, Instant};
 use vminit_shim::client::{context, Guest, INIT};
 use vminit_shim::vm::ExitReason;
@@ -12,13 +11,7 @@ use super::create::{Init, ID, LAST_WORDS, STATUS};
 use super::events::C1;
 use super::host::Host;
 use super::monitor::Monitor;
-use crate::machine::console;
-
-/// That host waits so long for PrepareShutdown.
-const PREPARE: Duration = Duration::from_secs(5);
-
-/// The machine is to be off by then. That host waits 500 ms, on a machine that is not emulated, and kills it.
-const OFF: Duration = Duration::from_secs(10);
+use crate::machine::{console, press_ctrl_alt_delete, OFF, PREPARE};
 
 const SIGTERM: u32 = 15;
 
@@ -51,8 +44,7 @@ pub async fn power_off_by_itself(mut host: Host, c1: C1, monitor: Monitor) {
 pub async fn power_off_with_keys(mut host: Host, c1: C1) {
     prepare(&c1).await;
     drop(c1);
-    let keys = ["ctrl", "alt", "delete"].map(|key| json!({"type": "qcode", "data": key}));
-    host.vm.qmp("send-key", json!({"keys": keys})).await.expect("press the keys");
+    press_ctrl_alt_delete(&host.vm).await;
     off(&mut host).await;
 }
 
@@ -61,6 +53,7 @@ async fn prepare(c1: &C1) {
     answer.expect("PrepareShutdown");
 }
 
+/// That host waits 500 ms, on a machine that is not emulated, and kills it.
 async fn off(host: &mut Host) -> Duration {
     let begun = Instant::now();
     let reason = host.vm.wait_exit(OFF).await;
