@@ -10,7 +10,7 @@ use vminit_shim::api::containerd::api::Empty;
 use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::{Guest, INIT};
 use vminitd_test_support::calls::{brief, create, rpc_code, running};
-use vminitd_test_support::{binaries, Daemon};
+use vminitd_test_support::{binaries, Daemon, ABSENCE};
 
 /// How soon a host gets its answer at the latest: it waits 5 s for it.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -156,4 +156,56 @@ async fn a_stop_in_the_middle_takes_what_is_left_with_it() {
     daemon.release("gate");
     assert_eq!(preparing.await.expect("join"), Err(Code::UNAVAILABLE));
     daemon.stopped_in_order().await;
+}
+
+#[tokio::test]
+async fn a_guest_of_spinbox_is_switched_off_after_a_step_that_took_long() {
+    let daemon = spinbox().await;
+    let guest = daemon.guest().await;
+    running(&guest, "c", &["forever"]).await;
+    daemon.script(&json!({"delete": {"c": {"hold": "gate"}}}));
+    assert_eq!(prepare(&guest).await, Err(Code::DEADLINE_EXCEEDED));
+    drop(guest);
+    // Longer than it has to be left alone.
+    tokio::time::sleep(ABSENCE).await;
+    daemon.release("gate");
+    daemon.logged("stopping cause=PrepareShutdown").await;
+    daemon.stopped_in_order().await;
+}
+
+#[tokio::test]
+async fn a_delete_that_hangs_does_not_keep_a_guest_of_spinbox_on() {
+    let daemon = spinbox().await;
+    let (guest, host) = (daemon.guest().await, daemon.guest().await);
+    running(&guest, "c", &["exit", "0"]).await;
+    guest.wait("c", INIT).await.expect("wait");
+    daemon.script(&json!({"delete": {"c": {"hold": "gate"}}}));
+    let deleting = tokio::spawn(async move { guest.delete("c", INIT).await });
+    daemon.called("delete", "c").await;
+    prepare(&host).await.expect("prepared");
+    drop(host);
+    daemon.logged("stopping cause=PrepareShutdown").await;
+    daemon.release("gate");
+    deleting.await.expect("join").expect("deleted");
+    daemon.stopped_in_order().await;
+}
+
+#[tokio::test]
+async fn no_bundle_is_made_to_be_removed_at_once_and_nothing_is_frozen() {
+    let daemon = Daemon::with_fake_runc().await;
+    let guest = daemon.guest().await;
+    running(&guest, "c", &["forever"]).await;
+    daemon.script(&json!({"delete": {"c": {"hold": "gate"}}}));
+    let first = daemon.guest().await;
+    let preparing = tokio::spawn(async move { prepare(&first).await });
+    daemon.called("delete", "c").await;
+    let refused = guest.bundle("late", &json!({})).await.expect_err("nothing begins");
+    assert_eq!(refused.code(), Some(Code::UNAVAILABLE));
+    let refused = guest.client.freeze_filesystems().await.expect_err("what is frozen cannot be unmounted");
+    assert_eq!(refused.code(), Some(Code::UNAVAILABLE));
+    daemon.release("gate");
+    preparing.await.expect("join").expect("prepared");
+    guest.bundle("late", &json!({})).await.expect("afterwards it is made");
+    guest.client.freeze_filesystems().await.expect("freeze");
+    daemon.stop().await;
 }

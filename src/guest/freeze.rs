@@ -88,6 +88,15 @@ impl Drop for Writing {
     }
 }
 
+/// As long as it lives there is no freeze.
+pub struct Bar(Freezer);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0 .0.holds.send_modify(|holds| holds.bar(false));
+    }
+}
+
 /// A freeze under way, however it ends.
 struct Freezing<'a>(&'a Freezer);
 
@@ -141,6 +150,12 @@ impl Freezer {
     pub async fn thaw_all(&self) -> Result<(), FreezeError> {
         let mut held = self.0.held.lock().await;
         self.thaw_held(&mut held).await
+    }
+
+    /// There is no freeze until what this returns is dropped, and one under way is given up. What is frozen stays so.
+    pub fn bar(&self) -> Bar {
+        self.0.holds.send_modify(|holds| holds.bar(true));
+        Bar(self.clone())
     }
 
     /// Thaws everything for the last time: for the end of the daemon, when no disk may keep it waiting.

@@ -27,7 +27,9 @@ pub async fn pressed() {
         let changes = watch(Path::new(DEVICES));
         buttons.look(&Path::new(DEVICES).join(FOLDER));
         tokio::select! {
-            () = buttons.pressed() => return,
+            pressed = buttons.pressed() => if pressed {
+                return;
+            },
             () = changed(changes) => {}
         }
     }
@@ -91,14 +93,16 @@ impl Buttons {
         });
     }
 
-    /// Waits for a press; for ever while there is no button. Cancel safe.
-    async fn pressed(&mut self) {
+    /// Waits for a press, or (false) for a button to go: another may have come under its name before that was seen. For
+    /// ever while there is no button. Cancel safe.
+    async fn pressed(&mut self) -> bool {
         loop {
             match self.waits.join_next().await {
-                Some(Ok(Waited { pressed: Ok(()), .. })) => return,
+                Some(Ok(Waited { pressed: Ok(()), .. })) => return true,
                 Some(Ok(Waited { path, pressed: Err(error) })) => {
                     tracing::info!(path = %path.display(), %error, "a power button has gone");
                     self.known.remove(&path);
+                    return false;
                 }
                 Some(Err(error)) => tracing::error!(%error, "waiting for a power button panicked"),
                 None => std::future::pending().await,
@@ -124,6 +128,16 @@ mod tests {
         {
             assert_eq!(is_power_button(&keys.iter().copied().collect()), expected, "{keys:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_button_that_has_gone_is_looked_for_again() {
+        let mut buttons = Buttons::default();
+        let path = PathBuf::from("event0");
+        buttons.known.insert(path.clone());
+        buttons.waits.spawn(async move { Waited { path, pressed: Err(io::ErrorKind::NotFound.into()) } });
+        assert!(!buttons.pressed().await);
+        assert!(buttons.known.is_empty());
     }
 
     #[tokio::test]

@@ -32,6 +32,9 @@ pub enum Why {
     /// There is no such link, and none came in time.
     #[error("no such link")]
     NoLink,
+    /// The kernel took it, and it is not there.
+    #[error("it did not stay")]
+    Undone,
     /// The kernel's tables.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -83,9 +86,20 @@ fn tables(wanted: &Wanted, owned: &mut Owned, deadline: Instant) -> Result<Vec<F
     }
     let (current, target) = look(&mut kernel, wanted, owned)?;
     owned.forget_lost(&current, &target);
+    undone(&current, owned, &target, &mut failures);
     let no_link = |what: String| Failure { what, why: Why::NoLink };
     failures.extend(wanted.missing(&current.links).map(|link| no_link(format!("link {}", link.label()))));
     Ok(failures)
+}
+
+/// What was set and is not there all the same: something else that was asked for has undone it.
+fn undone(current: &Current, owned: &Owned, target: &Target, failures: &mut Vec<Failure>) {
+    for step in plan(current, owned, target).iter().filter(|step| matches!(step, Step::Add { .. })) {
+        let what = Told { step, links: &current.links }.to_string();
+        if failures.iter().all(|failure| failure.what != what) {
+            failures.push(Failure { what, why: Why::Undone });
+        }
+    }
 }
 
 /// Waits until all links are there that are wanted. That they are not by the deadline is no error here.

@@ -92,7 +92,7 @@ fn link(
     let prefix = prefix(address, fields.get(3))?;
     let mut link = WantedLink::named(LinkName::parse(device)?);
     link.addresses.push(WantedAddress { prefix, nodad: true });
-    if !fields.get(2).is_empty() {
+    if !matches!(fields.get(2), "" | "0.0.0.0" | "[::]") {
         match gateway(fields.get(2), prefix) {
             Ok(gateway) => link.routes = routes(gateway, prefix, metadata),
             Err(error) => problems.push(error),

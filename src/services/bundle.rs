@@ -6,16 +6,16 @@ use vminitd_api::bundle::{CreateRequest, CreateResponse};
 use vminitd_api::bundle_ttrpc::Bundle;
 
 use crate::guest::freeze::Freezer;
-use crate::task::{Bundles, ContainerId, FileName, FileNameError};
+use crate::task::{ContainerId, FileName, FileNameError, Tasks};
 
 pub struct BundleService {
-    bundles: Bundles,
+    tasks: Tasks,
     freezer: Freezer,
 }
 
 impl BundleService {
-    pub fn new(bundles: Bundles, freezer: Freezer) -> BundleService {
-        BundleService { bundles, freezer }
+    pub fn new(tasks: Tasks, freezer: Freezer) -> BundleService {
+        BundleService { tasks, freezer }
     }
 }
 
@@ -26,7 +26,7 @@ impl Bundle for BundleService {
         let file = |(name, content): (String, Vec<u8>)| Ok((FileName::parse(&name)?, content));
         let files = req.files.into_iter().map(file).collect::<Result<_, FileNameError>>()?;
         let _writing = self.freezer.write()?;
-        let path = self.bundles.create(&id, files).await?;
+        let path = self.tasks.make_bundle(&id, files).await?;
         let bundle = path.to_string_lossy().into_owned();
         Ok(CreateResponse { bundle, ..Default::default() })
     }

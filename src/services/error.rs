@@ -124,7 +124,9 @@ fn network_code(failures: &[Failure]) -> Code {
     let any = |fits: fn(&Why) -> bool| failures.iter().any(|failure| fits(&failure.why));
     if any(|why| matches!(why, Why::NoLink)) {
         Code::NOT_FOUND
-    } else if any(|why| matches!(why, Why::Kernel(KernelError::Refused { .. }) | Why::Setting(_))) {
+    } else if any(|why| {
+        matches!(why, Why::Kernel(KernelError::Refused { .. }) | Why::Setting(_) | Why::Undone)
+    }) {
         Code::FAILED_PRECONDITION
     } else {
         Code::INTERNAL
@@ -157,7 +159,7 @@ impl From<HotplugError> for Error {
         let code = match &error {
             HotplugError::BootCpu => Code::INVALID_ARGUMENT,
             HotplugError::Absent { .. } | HotplugError::Late { .. } => Code::NOT_FOUND,
-            HotplugError::InUse(_) => Code::FAILED_PRECONDITION,
+            HotplugError::InUse(_) | HotplugError::Needed(_) => Code::FAILED_PRECONDITION,
             HotplugError::Write { .. } => Code::UNKNOWN,
             HotplugError::Uevents(_) => Code::INTERNAL,
             HotplugError::Blocking(error) => blocking_code(error),

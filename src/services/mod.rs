@@ -68,8 +68,7 @@ pub struct BootReport {
 pub fn router(domain: &Domain) -> Router {
     let task = Arc::new(task::TaskService::new(domain.clone()));
     let system = Arc::new(system::SystemService::new(domain));
-    let bundles = domain.tasks.bundles().clone();
-    let bundle = Arc::new(bundle::BundleService::new(bundles, domain.freezer.clone()));
+    let bundle = Arc::new(bundle::BundleService::new(domain.tasks.clone(), domain.freezer.clone()));
     let network = Arc::new(network::NetworkService::new(domain.network.clone()));
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
     let stdio = Arc::new(stdio::StdioService::new(domain.tasks.clone()));

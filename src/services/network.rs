@@ -194,7 +194,11 @@ fn unknown<T>(field: &str, number: i32) -> Result<T, Nonsense> {
 }
 
 fn address(address: &wire::Address) -> Result<WantedAddress, Nonsense> {
-    Ok(WantedAddress { prefix: Prefix::parse(&address.prefix)?, nodad: address.nodad })
+    let prefix = Prefix::parse(&address.prefix)?;
+    match prefix.address.is_unspecified() {
+        true => nonsense(format_args!("{prefix} is the address of no link")),
+        false => Ok(WantedAddress { prefix, nodad: address.nodad }),
+    }
 }
 
 fn neighbour(neighbour: &wire::Neighbour) -> Result<(IpAddr, Mac), Nonsense> {
@@ -205,9 +209,15 @@ fn route(route: &wire::Route) -> Result<WantedRoute, Nonsense> {
     let destination = Prefix::parse_network(&route.destination)?;
     let optional = |text: &str| -> Result<_, Nonsense> {
         let address = (!text.is_empty()).then(|| parse_address(text)).transpose()?;
-        match address.is_none_or(|address| address.is_ipv6() == destination.is_ipv6()) {
-            true => Ok(address),
-            false => nonsense(format_args!("{text} is not of the family of the route to {destination}")),
+        match address {
+            // The kernel takes it for none, and shows none.
+            Some(address) if address.is_unspecified() => {
+                nonsense(format_args!("{text} in the route to {destination} is no address: leave it empty"))
+            }
+            address if address.is_none_or(|address| address.is_ipv6() == destination.is_ipv6()) => {
+                Ok(address)
+            }
+            _ => nonsense(format_args!("{text} is not of the family of the route to {destination}")),
         }
     };
     let scope = match route.scope.enum_value() {

@@ -61,13 +61,15 @@ impl Preparer {
                     // Nobody can ask any more.
                     let Some(first) = asked else { return std::future::pending().await };
                     let caller = self.answer(first, &mut run).await;
-                    let decision = is_left_alone(caller.gone(), self.begun.clone());
+                    let ended = ended(run.clone());
+                    let decision = is_left_alone(caller.gone(), ended, self.begun.clone());
                     left_alone = self.power_off_after.then(|| Box::pin(decision));
                 }
                 power_off = power_off => {
                     left_alone = None;
-                    // A container of somebody who has not been heard of meanwhile is a reason too.
-                    if power_off && self.tasks.is_empty() {
+                    // A container of somebody who has not been heard of meanwhile is a reason too; one that is only
+                    // left to be deleted is none.
+                    if power_off && !self.tasks.is_in_use() {
                         return;
                     }
                     tracing::info!("not switched off: the guest is in use");
@@ -144,11 +146,14 @@ impl Work {
         };
         // First of all: a process that writes to what is frozen cannot even be killed.
         step("thawing");
+        let _bar = self.freezer.bar();
         if let Err(error) = self.freezer.thaw_all().await {
             tracing::warn!(%error, "cannot thaw");
         }
         step("stopping the containers");
-        if !self.tasks.clear(CONTAINERS).await {
+        // To the end: the root file system of one that began meanwhile would be unmounted, its bundle removed.
+        let shut = self.tasks.shut();
+        if !self.tasks.clear(&shut, CONTAINERS).await {
             tracing::warn!("containers were not stopped in time");
         }
         step("unmounting");
@@ -168,14 +173,27 @@ async fn in_time(what: &'static str, step: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Whether nobody asks for anything in the time after a connection has `gone`. `begun` counts the calls of all others.
-async fn is_left_alone(gone: impl Future<Output = ()>, mut begun: watch::Receiver<u64>) -> bool {
+/// Waits for the end of a run, however it ends: one that was answered as late may go on.
+async fn ended(run: Option<Progress>) {
+    if let Some(mut progress) = run {
+        // An error: it has panicked.
+        let _ = progress.wait_for(Option::is_none).await;
+    }
+}
+
+/// Whether nobody asks for anything in the time after a connection has `gone`, nor until the run has `ended`. `begun`
+/// counts the calls of all others.
+async fn is_left_alone(
+    gone: impl Future<Output = ()>,
+    ended: impl Future<Output = ()>,
+    mut begun: watch::Receiver<u64>,
+) -> bool {
     gone.await;
     begun.mark_unchanged();
     tokio::select! {
         // That nobody counts any more says as much as a call.
         _ = begun.changed() => false,
-        () = sleep(QUIET) => true,
+        ((), ()) = async { tokio::join!(sleep(QUIET), ended) } => true,
     }
 }
 
@@ -187,11 +205,16 @@ mod tests {
 
     /// What is decided when calls begin so many milliseconds after a connection that lasts for a second has gone.
     async fn decide(calls_ms: &[i64]) -> (bool, Duration) {
+        decide_on_run(Duration::ZERO, calls_ms).await
+    }
+
+    /// The same with a run that takes so long.
+    async fn decide_on_run(run: Duration, calls_ms: &[i64]) -> (bool, Duration) {
         const LASTS_MS: u64 = 1_000;
         let calls = watch::Sender::new(7);
         let start = Instant::now();
         let gone = sleep(Duration::from_millis(LASTS_MS));
-        let decision = is_left_alone(gone, calls.subscribe());
+        let decision = is_left_alone(gone, sleep(run), calls.subscribe());
         let others = async {
             for after_ms in calls_ms {
                 let at = start
@@ -225,10 +248,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_run_that_goes_on_is_waited_for_and_a_call_meanwhile_cancels_it() {
+        let run = Duration::from_secs(9);
+        assert!(decide_on_run(run, &[]).await.0);
+        assert!(!decide_on_run(run, &[7_000]).await.0);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nothing_is_decided_while_the_connection_lasts() {
         let calls = watch::Sender::new(0);
-        let decision =
-            timeout(Duration::from_secs(3600), is_left_alone(std::future::pending(), calls.subscribe()));
-        decision.await.expect_err("it lasts");
+        let ended = std::future::ready(());
+        let decision = is_left_alone(std::future::pending(), ended, calls.subscribe());
+        timeout(Duration::from_secs(3600), decision).await.expect_err("it lasts");
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use super::bundles::Bundles;
+use super::bundles::{Bundles, FileName};
 use super::container::{Container, Snapshot};
 use super::error::TaskError;
 use super::ids::{ContainerId, ProcessId};
@@ -76,13 +76,13 @@ struct Slots {
     by_id: HashMap<ContainerId, Slot>,
     /// For good.
     closed: bool,
-    /// For as long as all containers are removed.
-    clearing: bool,
+    /// For a while.
+    shut: bool,
 }
 
 impl Slots {
     fn is_open(&self) -> bool {
-        !self.closed && !self.clearing
+        !self.closed && !self.shut
     }
 }
 
@@ -118,8 +118,18 @@ impl Tasks {
         self.0.places.clone().try_acquire_owned().map_err(|_| TaskError::TooManyProcesses)
     }
 
-    pub fn bundles(&self) -> &Bundles {
+    pub(super) fn bundles(&self) -> &Bundles {
         &self.0.parts.bundles
+    }
+
+    /// Makes the bundle of a container that is to be created; not when that would be refused.
+    pub async fn make_bundle(
+        &self,
+        id: &ContainerId,
+        files: Vec<(FileName, Vec<u8>)>,
+    ) -> Result<PathBuf, TaskError> {
+        self.refuse_when_stopping()?;
+        self.bundles().create(id, files).await
     }
 
     fn slots(&self) -> MutexGuard<'_, Slots> {
@@ -203,15 +213,21 @@ impl Tasks {
         self.slots().by_id.is_empty()
     }
 
+    /// Whether a container is being created, or has an init that has not ended.
+    pub fn is_in_use(&self) -> bool {
+        let creating = self.slots().by_id.values().any(|slot| slot.container.is_none());
+        creating || self.all().iter().any(|container| container.processes().init.state.reaped().is_none())
+    }
+
     /// From now on nothing new begins.
     pub(super) fn close(&self) {
         self.slots().closed = true;
     }
 
     /// The same, until it is said to be over. Says whether anything may begin now.
-    pub(super) fn set_clearing(&self, clearing: bool) -> bool {
+    pub(super) fn set_shut(&self, shut: bool) -> bool {
         let mut slots = self.slots();
-        slots.clearing = clearing;
+        slots.shut = shut;
         slots.is_open()
     }
 

@@ -14,6 +14,17 @@ use super::kill::kill_init;
 use super::registry::Tasks;
 use crate::io::Relays;
 
+/// As long as it lives no container and no process begins.
+pub struct Shut(Tasks);
+
+impl Drop for Shut {
+    fn drop(&mut self) {
+        if self.0.set_shut(false) {
+            self.0.parts().runtime.go_on();
+        }
+    }
+}
+
 impl Tasks {
     /// Kills and removes every container: the end of the daemon. Takes no longer than twice `limit`.
     pub async fn stop_all(&self, limit: Duration) {
@@ -26,11 +37,16 @@ impl Tasks {
         self.parts().streams.clear();
     }
 
-    /// Kills and removes every container that there is; what is created afterwards runs. Until then nothing begins, as in
-    /// [`stop_all`](Self::stop_all). Says whether all have gone within `limit`; what is left to do then goes on.
-    pub async fn clear(&self, limit: Duration) -> bool {
-        self.set_clearing(true);
+    /// As in [`stop_all`](Self::stop_all) nothing begins any more, until what this returns is dropped.
+    pub fn shut(&self) -> Shut {
+        self.set_shut(true);
         self.parts().runtime.stop();
+        Shut(self.clone())
+    }
+
+    /// Kills and removes every container that there is. Says whether all have gone within `limit`; what is left to do then
+    /// goes on, and leaves alone what is created afterwards.
+    pub async fn clear(&self, _nothing_begins: &Shut, limit: Duration) -> bool {
         let (done, ended) = oneshot::channel();
         let tasks = self.clone();
         self.track(async move {
@@ -39,9 +55,6 @@ impl Tasks {
             let _ = done.send(());
         });
         let in_time = tokio::time::timeout(limit, ended).await.is_ok();
-        if self.set_clearing(false) {
-            self.parts().runtime.go_on();
-        }
         in_time && self.is_empty()
     }
 
@@ -54,7 +67,9 @@ impl Tasks {
         // Those that are there now are stopped at once; a runc that hangs in a Create holds up only itself.
         self.stop_these(self.all()).await;
         self.no_create_under_way().await;
-        self.stop_these(self.all()).await;
+        if self.refuse_when_stopping().is_err() {
+            self.stop_these(self.all()).await;
+        }
     }
 
     async fn stop_these(&self, containers: Vec<Arc<Container>>) {

@@ -74,6 +74,13 @@ async fn memory_comes_and_goes(machine: &Machine, observer: &Observer<'_>) {
     assert_eq!(grown, DIMM_BYTES >> 10);
     client.online_memory(0).await.expect("it is online");
 
+    // More than there was before: the kernel would run out of memory, and have nobody to kill in the end.
+    observer
+        .run_beside_pid_1("mount -o remount,size=1g /tmp; dd if=/dev/zero of=/tmp/full bs=1M count=400")
+        .await;
+    let text = "memory block 0 is not removable (memory in use): failed precondition";
+    refused(client.offline_memory(0).await, Code::FAILED_PRECONDITION, text);
+    observer.run_beside_pid_1("rm /tmp/full").await;
     for _ in ["the first time", "again"] {
         client.offline_memory(0).await.expect("offline");
         assert_eq!(memory_kb(observer).await, before);

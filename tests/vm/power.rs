@@ -10,7 +10,7 @@ use vminit_shim::client::{context, Client};
 use vminit_shim::spec;
 use vminit_shim::vm::{ExitReason, Vm, VmConfig};
 
-use crate::machine::{build_folder, press_ctrl_alt_delete, Machine, OFF, PREPARE};
+use crate::machine::{build_folder, press_ctrl_alt_delete, room, Machine, OFF, PREPARE};
 use crate::observer::Observer;
 
 /// A machine that only boots and ends.
@@ -110,16 +110,41 @@ async fn ctrl_alt_delete_switches_the_guest_off() {
 }
 
 #[tokio::test]
+async fn ctrl_alt_delete_starts_the_guest_anew_where_that_is_set() {
+    let reboot = |config: &mut VmConfig| config.append_extra = "vminitd.on_sigint=reboot".into();
+    let Some(mut machine) = Machine::boot(reboot).await else { return };
+    start_writer(&machine).await;
+    press_ctrl_alt_delete(&machine.vm).await;
+    let reason = machine.vm.wait_exit(OFF).await;
+    let console = machine.console();
+    assert_eq!(reason.ok(), Some(ExitReason::GuestReset), "the console:\n{console}");
+    assert!(console.contains("info restart cause=SIGINT"), "the console:\n{console}");
+    machine.is_clean();
+}
+
+#[tokio::test]
 async fn a_guest_that_cannot_serve_says_so_and_is_off() {
+    cannot_serve("", ExitReason::GuestShutdown, "info power off cause=").await;
+}
+
+#[tokio::test]
+async fn a_guest_that_cannot_serve_starts_anew_where_that_is_set() {
+    cannot_serve("vminitd.on_fatal=reboot", ExitReason::GuestReset, "info restart cause=").await;
+}
+
+async fn cannot_serve(setting: &str, expected: ExitReason, last: &str) {
     let Some(build) = build_folder() else { return };
     let dir = tempfile::Builder::new().prefix("vm").tempdir().expect("make a folder");
     let mut config = VmConfig::new(&build, dir.path().join("vm"));
     config.init_args.push("-listen=unix:///missing/rpc.sock".into());
+    config.append_extra = setting.to_owned();
+    let _room = room(config.cpus).await;
     let mut vm = Vm::launch(config).await.expect("launch the machine");
     let reason = vm.wait_exit(BOOT_AND_END).await.expect("the machine ends");
     let console = fs::read(vm.console_log()).expect("it has a console");
     let console = String::from_utf8_lossy(&console);
-    assert_eq!(reason, ExitReason::GuestShutdown, "the console:\n{console}");
+    assert_eq!(reason, expected, "the console:\n{console}");
+    assert!(console.contains(last), "the console:\n{console}");
     let why = "error cannot go on cause=\"fatal: cannot serve: bind the RPC port: No such file or directory";
     assert!(console.contains(why), "the console:\n{console}");
 }

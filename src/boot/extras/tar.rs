@@ -89,7 +89,12 @@ impl<R: Read> Archive<R> {
                 b'L' => said.path = Some(until_nul(&self.records(size)?).to_vec()),
                 // For all entries (no name or size could be meant), and the long name of what a link leads to.
                 b'g' | b'K' => self.begin(size, &PathBuf::new())?,
-                flag => return self.entry(&header, flag, mode, said.size.unwrap_or(size), said).map(Some),
+                flag => {
+                    if flag == b'S' && header[482] != 0 {
+                        self.skip_map()?;
+                    }
+                    return self.entry(&header, flag, mode, said.size.unwrap_or(size), said).map(Some);
+                }
             }
         }
     }
@@ -162,6 +167,21 @@ impl<R: Read> Archive<R> {
         let mut records = vec![0; size as usize];
         self.read(&mut records)?;
         Ok(records)
+    }
+
+    /// Leaves out the map of a file with holes that has no room in its header (GNU's `struct sparse_header`; a byte says
+    /// whether another block follows). Its size does not count it.
+    fn skip_map(&mut self) -> Result<(), TarError> {
+        let mut block = [0; BLOCK];
+        loop {
+            if self.length - self.at < BLOCK as u64 {
+                return Err(TarError::NoEnd(self.at));
+            }
+            self.read_exact(&mut block)?;
+            if block[504] == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Leaves out what is left of the last entry.

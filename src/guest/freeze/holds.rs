@@ -15,7 +15,10 @@ pub struct Holds {
     freezing: bool,
     holds: Vec<Hold>,
     last: Hold,
+    /// For good.
     stopped: bool,
+    /// For a while.
+    barred: bool,
 }
 
 /// Why something is refused. The words about frozen file systems are what hosts read (docs/PROTOCOL.md, System); their code
@@ -53,7 +56,7 @@ impl Holds {
     /// A freeze begins: no further writer enters.
     pub fn begin(&mut self) -> Result<(), Refused> {
         match () {
-            () if self.stopped => Err(Refused::Stopping),
+            () if self.is_stopped() => Err(Refused::Stopping),
             () if self.holds.len() >= HOLDS_MAX => Err(Refused::TooMany),
             () => {
                 self.freezing = true;
@@ -99,9 +102,14 @@ impl Holds {
         self.stopped = true;
     }
 
-    /// Whether it has come to that.
+    /// The same until it is said to be over.
+    pub fn bar(&mut self, barred: bool) {
+        self.barred = barred;
+    }
+
+    /// Whether there is to be none now.
     pub fn is_stopped(&self) -> bool {
-        self.stopped
+        self.stopped || self.barred
     }
 
     fn is_shut(&self) -> bool {
@@ -123,6 +131,7 @@ mod tests {
         LetGo(super::Hold),
         Open,
         Stop,
+        Bar(bool),
     }
     use Step::*;
 
@@ -142,6 +151,7 @@ mod tests {
                 LetGo(hold) => holds.let_go(*hold),
                 Open => holds.open(),
                 Stop => holds.stop(),
+                Bar(barred) => holds.bar(*barred),
             }
         }
         assert_eq!(holds.enter(), enter, "after {steps:?}");
@@ -163,6 +173,9 @@ mod tests {
         check(&[Begin, Hold, Open, Begin, Hold, LetGo(1)], frozen, Ok(()));
         check(&[Enter, Begin, Leave], frozen, Ok(()));
         check(&[Stop], Ok(()), Err(Refused::Stopping));
+        check(&[Bar(true)], Ok(()), Err(Refused::Stopping));
+        check(&[Bar(true), Bar(false)], Ok(()), Ok(()));
+        check(&[Bar(true), Stop, Bar(false)], Ok(()), Err(Refused::Stopping));
         check(&[[Begin, Hold]; HOLDS_MAX].concat(), frozen, Err(Refused::TooMany));
     }
 

@@ -112,6 +112,25 @@ async fn the_stop_does_not_wait_for_a_freeze_under_way() {
     freezer.write().expect("nothing is frozen");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_bar_ends_a_freeze_under_way_and_there_is_none_until_it_is_lifted() {
+    let (freezer, _) = freezer();
+    let _for_good = freezer.write().expect("nothing is frozen");
+    let bar = async {
+        tokio::task::yield_now().await;
+        freezer.bar()
+    };
+    let start = Instant::now();
+    let (refused, bar) = tokio::join!(freezer.freeze(pending()), bar);
+    assert!(matches!(refused, Err(FreezeError::Refused(Refused::Stopping))), "{refused:?}");
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    freezer.write().expect("nothing is frozen");
+    let refused = freezer.freeze(pending()).await;
+    assert!(matches!(refused, Err(FreezeError::Refused(Refused::Stopping))), "{refused:?}");
+    drop(bar);
+    freezer.freeze(pending()).await.expect("freeze");
+}
+
 #[tokio::test]
 async fn what_cannot_be_frozen_is_an_error_and_holds_nothing() {
     let (freezer, _) = freezer();

@@ -17,6 +17,13 @@ const ONLINE_MOVABLE: &str = "online_movable";
 const ONLINE: &str = "online";
 const OFFLINE: &str = "offline";
 
+/// What there is of memory, and what of it can be had without taking it from anybody (proc_meminfo(5)).
+const MEMINFO: &str = "/proc/meminfo";
+
+/// What has to be left when memory is taken out of service. The kernel's own reserves are not in what it calls available,
+/// so this is for PID 1 and a runc or two.
+const LEFT_BYTES: u64 = 32 << 20;
+
 /// The number of a block, and of a device.
 type BlockId = u32;
 type Slot = u32;
@@ -112,7 +119,7 @@ impl Hotplug {
     }
 }
 
-/// A block that did not change; those before it are as they were.
+/// A block that did not change; those before it are as they were. `ENOMEM`: there is no room for what is in it.
 #[derive(Debug)]
 struct Failed {
     path: PathBuf,
@@ -125,6 +132,7 @@ impl Failed {
         let Failed { path, source } = self;
         match source.raw_os_error() {
             Some(libc::EBUSY) => HotplugError::InUse(slot),
+            Some(libc::ENOMEM) => HotplugError::Needed(slot),
             _ => HotplugError::Write { what: WHAT, id: slot, path, source },
         }
     }
@@ -168,11 +176,17 @@ fn online_all(dir: &Path) -> Result<Vec<BlockId>, Failed> {
 }
 
 /// Gives the blocks it has taken offline: from the highest, so that what stays is one piece.
+///
+/// The kernel tries to move what is in them for as long as there is no room for it, and has processes killed for that; if
+/// that does not help it panics (offline_pages in mm/memory_hotplug.c, out_of_memory in mm/oom_kill.c).
 fn offline_all(dir: &Path, ids: &[BlockId]) -> Result<Vec<BlockId>, Failed> {
     let wanted = |block: &Block| block.online && ids.contains(&block.id);
     let online: Vec<BlockId> = blocks(dir).into_iter().filter(wanted).map(|block| block.id).collect();
     if let Some(id) = online.iter().find(|id| is_fixed(dir, **id)) {
         return Err(Failed { path: block_dir(dir, *id), source: io::Error::from_raw_os_error(libc::EBUSY) });
+    }
+    if let Some(id) = online.first().filter(|_| !can_spare(dir, online.len())) {
+        return Err(Failed { path: block_dir(dir, *id), source: io::Error::from_raw_os_error(libc::ENOMEM) });
     }
     let mut done = Vec::new();
     for id in online.into_iter().rev() {
@@ -185,6 +199,24 @@ fn offline_all(dir: &Path, ids: &[BlockId]) -> Result<Vec<BlockId>, Failed> {
         done.push(id);
     }
     Ok(done)
+}
+
+/// Whether so many blocks less are enough, as far as the kernel tells.
+fn can_spare(dir: &Path, blocks: usize) -> bool {
+    let read = |path: PathBuf| fs::read_to_string(path).ok();
+    let (meminfo, block) = (read(MEMINFO.into()), read(dir.join("block_size_bytes")));
+    let told = meminfo.as_deref().and_then(available).zip(block.as_deref().and_then(block_bytes));
+    told.is_none_or(|(available, block)| available >= block * blocks as u64 + LEFT_BYTES)
+}
+
+fn available(meminfo: &str) -> Option<u64> {
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(kib.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+}
+
+/// It is told in hexadecimal digits (memory-hotplug.rst).
+fn block_bytes(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.trim(), 16).ok()
 }
 
 /// What the kernel needs itself. Newer kernels say of no block that it is, and find out when they are asked to move it.

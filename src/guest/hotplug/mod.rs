@@ -33,6 +33,9 @@ pub enum HotplugError {
     Late { what: &'static str, id: u32, path: PathBuf },
     #[error("memory block {0} is not removable (kernel in use): failed precondition")]
     InUse(u32),
+    /// What is in all of the memory would not fit into the rest.
+    #[error("memory block {0} is not removable (memory in use): failed precondition")]
+    Needed(u32),
     /// The kernel refused.
     #[error("{what} {id}: write {}: {source}", path.display())]
     Write { what: &'static str, id: u32, path: PathBuf, source: io::Error },

@@ -406,3 +406,14 @@ fn an_address_that_goes_takes_no_other_of_its_subnet_along() {
         assert_eq!(rig.addresses("eth0"), ["192.0.2.9/24"]);
     });
 }
+
+#[test]
+fn what_is_undone_by_something_else_that_was_asked_for_is_told() {
+    with_pair(|mut rig| {
+        let off = (SysctlName::parse("net.ipv6.conf.eth0.disable_ipv6").unwrap(), "1".to_owned());
+        let link =
+            WantedLink { ipv6: Some(true), addresses: vec![address("2001:db8::7/64")], ..named("eth0") };
+        let wanted = Wanted { sysctls: vec![off], ..with_links(vec![link]) };
+        assert_eq!(rig.apply(&wanted), ["set address 2001:db8::7/64 of eth0: it did not stay"]);
+    });
+}

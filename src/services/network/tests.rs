@@ -69,6 +69,14 @@ fn what_makes_no_sense_is_refused_with_its_name() {
         ),
         (with_route(default_route("x")), "\"x\" is no IP address"),
         (with_route(default_route("::1")), "::1 is not of the family of the route to 0.0.0.0/0"),
+        (
+            with_route(default_route("0.0.0.0")),
+            "0.0.0.0 in the route to 0.0.0.0/0 is no address: leave it empty",
+        ),
+        (
+            with_links(vec![wire::Link { addresses: vec![address("0.0.0.0/24")], ..named("a") }]),
+            "0.0.0.0/24 is the address of no link",
+        ),
         (with_route(wire::Route::new()), "\"\" is no network"),
         (with_sysctls(&[("kernel.panic", "1")]), "\"kernel.panic\" is no name of a net.* sysctl"),
         (with_sysctls(&[("net.ipv4.x", "1\n2")]), "\"1\\n2\" is no value of a sysctl"),

@@ -249,3 +249,22 @@ proptest! {
         let _ = read_all(&bytes);
     }
 }
+
+/// As `tar -S --format=gnu` writes a file with more than four pieces, and with more than 25.
+#[test]
+fn the_map_of_a_file_with_many_holes_is_left_out_with_the_file() {
+    for blocks in [1, 2] {
+        let mut holes = entry("/holes", b'S', 0o644, b"pieces");
+        let (header, content) = holes.split_at_mut(BLOCK);
+        let header: &mut [u8; BLOCK] = header.try_into().unwrap();
+        header[257..265].copy_from_slice(b"ustar  \0");
+        header[482] = 1;
+        sum(header);
+        let mut map = vec![b'1'; blocks * BLOCK];
+        map[(blocks - 1) * BLOCK + 504] = 0;
+        let holes = [&header[..], &map, content].concat();
+        let read = read_all(&archive(&[holes, entry("/after", b'0', 0o644, b"x")]));
+        let read: Vec<_> = read.unwrap().into_iter().map(|(path, kind, ..)| (path, kind)).collect();
+        assert_eq!(read, [("/holes".to_owned(), Kind::Other('S')), ("/after".to_owned(), Kind::File)]);
+    }
+}

@@ -90,6 +90,26 @@ async fn memory_in_use_is_refused_before_any_of_it_is_taken() {
     assert_eq!(states(&hotplug), [(0, true), (1, true), (32, true), (33, true)]);
 }
 
+#[tokio::test]
+async fn memory_whose_content_would_not_fit_into_the_rest_stays() {
+    let (sys, hotplug) = machine();
+    block(&sys, 32, OFFLINE);
+    hotplug.online_memory(0).await.expect("online");
+    // A block of 16 TiB, where what this machine has is to spare.
+    fs::write(sys.path().join("devices/system/memory/block_size_bytes"), "100000000000\n").expect("a file");
+    let refused = hotplug.offline_memory(0).await.expect_err("it is needed");
+    let text = "memory block 0 is not removable (memory in use): failed precondition";
+    assert_eq!(refused.to_string(), text);
+    assert_eq!(states(&hotplug), [(0, true), (1, true), (32, true)]);
+}
+
+#[test]
+fn the_kernel_tells_what_is_available_and_the_size_of_a_block() {
+    assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2 kB\nBuffers: 1 kB\n"), Some(2048));
+    assert_eq!([available("MemTotal: 9 kB\n"), available("MemAvailable: x kB\n")], [None, None]);
+    assert_eq!([block_bytes("8000000\n"), block_bytes("")], [Some(128 << 20), None]);
+}
+
 #[test]
 fn what_is_offline_is_wanted_first_then_what_is_its_own_or_nobodys() {
     let on = |id| Block { id, online: true };
