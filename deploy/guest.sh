@@ -8,6 +8,8 @@ target=x86_64-unknown-linux-musl
 # The relocations of a static PIE in the packed form take a few hundred bytes in place of 77 kB; musl (from 1.2.4) and
 # glibc (from 2.36) apply them at start.
 flags="-C link-arg=-Wl,-z,pack-relative-relocs"
+# What says how to unwind a function is shorter when the function keeps a frame pointer: 37 kB in all.
+flags="$flags -C force-frame-pointers=yes"
 if ! rustup target list --installed | grep -qx "$target" && ! rustup target add "$target" >/dev/null 2>&1; then
     target=x86_64-unknown-linux-gnu
     echo "guest: rustup cannot add the musl target, so glibc is linked in: the binary will be larger"

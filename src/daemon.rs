@@ -10,6 +10,7 @@ use crate::blocking::Disks;
 use crate::boot;
 use crate::config::Config;
 use crate::events::Exchange;
+use crate::flag::raised;
 use crate::guest::clock::Clock;
 use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
@@ -161,7 +162,7 @@ fn accept_streams(
         tracked.spawn(async move {
             tokio::select! {
                 () = streams.admit(socket) => {}
-                _ = stopped.wait_for(|stopped| *stopped) => {}
+                () = raised(&mut stopped) => {}
             }
         });
     }));

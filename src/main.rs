@@ -8,6 +8,7 @@ mod cgroup;
 mod config;
 mod daemon;
 mod events;
+mod flag;
 mod guest;
 mod io;
 mod lock;

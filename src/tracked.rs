@@ -35,9 +35,13 @@ impl Tracked {
 
     /// Waits until all have ended, but no longer than `limit`; those left are dropped. Says whether all had ended.
     pub async fn finish(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.ended()).await.is_ok()
+    }
+
+    /// Waits until all have ended, however long they take; those left are dropped with the future.
+    pub async fn ended(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks());
-        let all = async { while tasks.join_next().await.is_some() {} };
-        tokio::time::timeout(limit, all).await.is_ok()
+        while tasks.join_next().await.is_some() {}
     }
 }
 

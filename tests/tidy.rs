@@ -19,7 +19,7 @@ const PROSE_MAX: usize = 120;
 ///
 /// The configuration stands above the rooms whose settings it fills in, so that besides `main` only `daemon` and `boot`
 /// read it. `services` names the errors of what `task` stands on, since one file of it maps all errors to codes.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("main", &["blocking", "boot", "config", "daemon", "logging", "shutdown", "sys"]),
     (
         "daemon",
@@ -28,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "boot",
             "config",
             "events",
+            "flag",
             "guest",
             "io",
             "logging",
@@ -46,7 +47,19 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ),
     (
         "shutdown",
-        &["blocking", "events", "guest", "io", "services", "supervisor", "sys", "task", "tracked", "wire"],
+        &[
+            "blocking",
+            "events",
+            "flag",
+            "guest",
+            "io",
+            "services",
+            "supervisor",
+            "sys",
+            "task",
+            "tracked",
+            "wire",
+        ],
     ),
     ("boot", &["config", "guest", "logging", "net", "rootfs", "sys"]),
     (
@@ -73,18 +86,19 @@ const MAY_USE: [(&str, &[&str]); 23] = [
         &["blocking", "cgroup", "events", "guest", "io", "net", "rootfs", "runc", "sys", "task", "wire"],
     ),
     ("task", &["blocking", "cgroup", "events", "io", "lock", "reaper", "rootfs", "runc", "sys", "tracked"]),
-    ("guest", &["blocking", "sys", "tracked"]),
-    ("supervisor", &["blocking", "reaper", "sys", "tracked"]),
+    ("guest", &["blocking", "flag", "sys", "tracked"]),
+    ("supervisor", &["blocking", "flag", "reaper", "sys", "tracked"]),
     ("cgroup", &["sys"]),
-    ("runc", &["reaper", "sys"]),
-    ("io", &["blocking", "lock", "sys", "tracked"]),
+    ("runc", &["flag", "reaper", "sys"]),
+    ("io", &["blocking", "flag", "lock", "sys", "tracked"]),
     ("reaper", &["lock", "sys"]),
     ("events", &["lock"]),
     ("rootfs", &["blocking", "sys"]),
     ("net", &["blocking", "sys"]),
-    ("wire", &["lock", "sys"]),
+    ("wire", &["flag", "lock", "sys"]),
     ("tracked", &["lock"]),
     ("blocking", &[]),
+    ("flag", &[]),
     ("lock", &[]),
     ("sys", &[]),
 ];

@@ -64,7 +64,7 @@ impl Initcalls {
         let sum: u64 = self.calls.iter().map(|(us, _)| us).sum();
         let summary =
             format!("KMSG_PROFILE initcalls={} sum_us={sum} last_ts_us={}", self.calls.len(), self.last_us);
-        self.calls.sort_by(|(one, _), (other, _)| other.cmp(one));
+        self.calls.sort_unstable_by(|one, other| other.cmp(one));
         let dearest = self.calls.iter().take(LISTED);
         let listed = dearest.map(|(us, name)| format!("KMSG_PROFILE {us:8} us  {name}"));
         std::iter::once(summary).chain(listed).collect()

@@ -44,7 +44,8 @@ pub(super) fn read(path: &Path) -> io::Result<String> {
 
 /// Splits the object; total, whatever the text is.
 pub(super) fn parse(text: &str) -> Vec<Assignment> {
-    match serde_json::from_str(text) {
+    // From bytes, like all other JSON: the parser for text is another copy of it.
+    match serde_json::from_slice(text.as_bytes()) {
         Ok(Value::Object(keys)) => keys.iter().filter_map(|(name, value)| assignment(name, value)).collect(),
         Ok(_) => vec![Err(Problem::NotAnObject)],
         Err(error) => vec![Err(Problem::NotJson(excerpt(&error.to_string())))],

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{watch, Notify};
 
 use crate::blocking;
+use crate::flag::raised;
 use crate::sys::{clock, rtc};
 
 /// How often the clock is looked at: a pause that nobody announced is made good within it.
@@ -50,7 +51,7 @@ impl Clock {
     pub async fn keep(self, mut stopped: watch::Receiver<bool>) {
         tokio::select! {
             () = self.keep_on() => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = raised(&mut stopped) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::flag::raised;
 use tokio::sync::watch;
 
 /// Asks for the end of one process's stdin, or waits for that; a handle. Without a stdin stream nobody listens to it.
@@ -16,7 +17,6 @@ impl StdinCloser {
 
     /// Waits until it has been asked for. Cancel safe.
     pub async fn asked(&self) {
-        // It cannot fail: the sender is right here.
-        let _ = self.0.subscribe().wait_for(|asked| *asked).await;
+        raised(&mut self.0.subscribe()).await;
     }
 }

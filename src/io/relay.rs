@@ -11,6 +11,7 @@ use tokio::sync::{watch, Semaphore};
 
 use super::closing::StdinCloser;
 use super::deletion::Deletion;
+use crate::flag::raised;
 use crate::sys::socket::Socket;
 
 /// Bytes of one message: what vsock carries at full speed (4 KiB reach a third of it).
@@ -100,7 +101,7 @@ pub async fn output(
 pub async fn output_for_nobody(pipe: impl AsyncRead + Unpin, mut signals: Signals) {
     tokio::select! {
         () = discard(pipe) => {}
-        _ = signals.stopping.wait_for(|stopping| *stopping) => {}
+        () = raised(&mut signals.stopping) => {}
     }
     signals.done.send_replace(true);
 }
@@ -178,7 +179,7 @@ async fn end(socket: Socket, close: StreamClose, signals: &mut Signals) {
         StreamClose::Eof | StreamClose::Delete => tokio::select! {
             ended = half_close(socket) => ended,
             () = &mut signals.deletion => Ok(()),
-            _ = signals.stopping.wait_for(|stopping| *stopping) => Ok(()),
+            () = raised(&mut signals.stopping) => Ok(()),
         },
     };
     if let Err(error) = ended {

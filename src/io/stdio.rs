@@ -20,6 +20,7 @@ use super::streams::Streams;
 use super::terminal::{Terminal, TerminalStreams};
 use super::uri::StreamId;
 use crate::blocking::BlockingError;
+use crate::flag::raised;
 use crate::sys::process::{pipe, widen};
 use crate::sys::socket::Socket;
 use crate::tracked::Tracked;
@@ -272,8 +273,7 @@ impl OutputDone {
     pub async fn within(mut self, limit: Duration) -> bool {
         let all = async {
             for done in &mut self.0 {
-                // An error means that the relay is gone: nothing more will come from it.
-                let _ = done.wait_for(|done| *done).await;
+                raised(done).await;
             }
         };
         tokio::time::timeout(limit, all).await.is_ok()

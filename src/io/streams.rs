@@ -82,22 +82,28 @@ type OnlyRead = Option<oneshot::Sender<()>>;
 
 /// The streams that one request names, taken out of the table: dropping them closes them.
 #[derive(Debug, Default)]
-pub struct Streams(HashMap<StreamId, (Socket, OnlyRead)>);
+pub struct Streams(Vec<(StreamId, Socket, OnlyRead)>);
 
 impl Streams {
     /// Hands out a stream, once.
     pub fn take(&mut self, id: &StreamId) -> Option<Socket> {
-        self.0.remove(id).map(|(socket, _)| socket)
+        self.remove(id).map(|(socket, _)| socket)
     }
 
     /// The same, for one that is only written to from here.
     pub fn take_output(&mut self, id: &StreamId) -> Option<Socket> {
-        let (socket, only_read) = self.0.remove(id)?;
+        let (socket, only_read) = self.remove(id)?;
         if let Some(only_read) = only_read {
             // Whoever carries it may have gone; the socket says so too.
             let _ = only_read.send(());
         }
         Some(socket)
+    }
+
+    fn remove(&mut self, id: &StreamId) -> Option<(Socket, OnlyRead)> {
+        let at = self.0.iter().position(|(other, ..)| other == id)?;
+        let (_, socket, only_read) = self.0.swap_remove(at);
+        Some((socket, only_read))
     }
 }
 
@@ -122,7 +128,7 @@ impl StreamTable {
         }
         let taken = ids.iter().filter_map(|id| {
             let Waiting { socket, only_read, .. } = table.waiting.remove(id)?;
-            Some((id.clone(), (socket, only_read)))
+            Some((id.clone(), socket, only_read))
         });
         Ok(Streams(taken.collect()))
     }

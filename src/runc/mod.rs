@@ -27,6 +27,7 @@ use tokio::sync::{watch, Semaphore, SemaphorePermit};
 pub use container::{Container, Created};
 pub use options::{CgroupsMode, CheckpointOptions, Options};
 
+use crate::flag::raised;
 use crate::reaper::Reaper;
 use crate::sys::rlimit::Limit;
 
@@ -170,8 +171,7 @@ impl Runtime {
     }
 
     async fn stopping(&self) {
-        // It cannot fail: the sender is here.
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        raised(&mut self.stopping.subscribe()).await;
     }
 }
 

@@ -71,7 +71,6 @@ pub fn router(domain: &Domain) -> Router {
     let bundle = Arc::new(bundle::BundleService::new(domain.tasks.clone(), domain.freezer.clone()));
     let network = Arc::new(network::NetworkService::new(domain.network.clone()));
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
-    let stdio = Arc::new(stdio::StdioService::new(domain.tasks.clone()));
     let output = |outlet| Arc::new(stdio::OutputStream::new(domain.tasks.clone(), outlet));
     let streaming = Arc::new(streaming::Streaming::new(domain.streams.clone()));
     let task_service = || only(vminitd_api::containerd::shim_async::create_task(task.clone()));
@@ -85,7 +84,7 @@ pub fn router(domain: &Domain) -> Router {
             only(vminitd_api::network_ttrpc::create_network(network)),
             &network::ABANDONABLE,
         )
-        .unary(service::STDIO, only(vminitd_api::stdio_ttrpc::create_std_io(stdio)), &stdio::ABANDONABLE)
+        .unary(service::STDIO, stdio::unary(&domain.tasks), &stdio::ABANDONABLE)
         .stream(service::STDIO, "ReadStdout", output(Outlet::Stdout))
         .stream(service::STDIO, "ReadStderr", output(Outlet::Stderr))
         .stream(service::STREAMING, "Stream", streaming)

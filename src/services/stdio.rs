@@ -1,14 +1,15 @@
 //! The StdIO service: stdin and output of processes, as calls.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use protobuf::Message;
-use ttrpc::proto::Status;
-use ttrpc::r#async::TtrpcContext;
+use ttrpc::proto::{Request, Response, Status};
+use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 use vminitd_api::stdio::{
     CloseStdinRequest, CloseStdinResponse, OutputChunk, ReadOutputRequest, WriteStdinRequest,
     WriteStdinResponse,
 };
-use vminitd_api::stdio_ttrpc::StdIo;
 
 use super::{error, names};
 use crate::io::{Outlet, Subscription};
@@ -19,19 +20,43 @@ use crate::wire::{Stream, StreamCall, StreamMethod};
 /// wait for the pipe is dropped.
 pub const ABANDONABLE: [&str; 1] = ["WriteStdin"];
 
-/// The calls with one answer.
-pub struct StdioService {
+/// The calls with one answer, by their names. The generated constructor would make those that stream as well, and so
+/// link ttrpc's own streams, in whose place the router has others.
+pub fn unary(tasks: &Tasks) -> Service {
+    let service = || StdioService { tasks: tasks.clone() };
+    let write: Box<dyn MethodHandler + Send + Sync> = Box::new(WriteStdin { service: service() });
+    let close: Box<dyn MethodHandler + Send + Sync> = Box::new(CloseStdin { service: service() });
+    let methods = [("WriteStdin".to_owned(), write), ("CloseStdin".to_owned(), close)];
+    Service { methods: methods.into(), streams: HashMap::new() }
+}
+
+struct WriteStdin {
+    service: StdioService,
+}
+
+#[async_trait]
+impl MethodHandler for WriteStdin {
+    async fn handler(&self, ctx: TtrpcContext, req: Request) -> ttrpc::Result<Response> {
+        ttrpc::async_request_handler!(self, ctx, req, WriteStdinRequest, write_stdin);
+    }
+}
+
+struct CloseStdin {
+    service: StdioService,
+}
+
+#[async_trait]
+impl MethodHandler for CloseStdin {
+    async fn handler(&self, ctx: TtrpcContext, req: Request) -> ttrpc::Result<Response> {
+        ttrpc::async_request_handler!(self, ctx, req, CloseStdinRequest, close_stdin);
+    }
+}
+
+struct StdioService {
     tasks: Tasks,
 }
 
 impl StdioService {
-    pub fn new(tasks: Tasks) -> StdioService {
-        StdioService { tasks }
-    }
-}
-
-#[async_trait]
-impl StdIo for StdioService {
     async fn write_stdin(
         &self,
         _ctx: &TtrpcContext,

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use tokio::sync::{oneshot, watch};
 
 use crate::events::Exchange;
+use crate::flag::raised;
 use crate::guest::freeze::Freezer;
 use crate::guest::power_button;
 use crate::io::RelayTasks;
@@ -118,7 +119,7 @@ pub async fn cause(reasons: Reasons) -> Cause {
             Ok(signal) => Cause::Signal(signal),
             Err(error) => Cause::Fatal(format!("read signals: {error}")),
         },
-        _ = request.wait_for(|asked| *asked) => Cause::Request,
+        () = raised(&mut request) => Cause::Request,
         reason = fatal => Cause::Fatal(reason.unwrap_or_else(|_| "the reaper is gone".to_owned())),
         () = prepare.serve() => Cause::Prepared,
         () = power_button::pressed(), if power_button => Cause::PowerButton,

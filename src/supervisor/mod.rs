@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout, Instant};
 
 use crate::blocking::{BlockingError, Disks};
+use crate::flag::raised;
 use crate::reaper::{Child, Reaper, ReaperGone};
 use crate::sys::process::{dev_null, pipe, Program};
 use crate::sys::rlimit::Limit;
@@ -131,10 +132,9 @@ struct Agent {
 
 impl Agent {
     async fn live(mut self, mut stopping: watch::Receiver<bool>) {
-        let asked = async { drop(stopping.wait_for(|stopping| *stopping).await) };
         tokio::select! {
             () = self.keep_alive() => {}
-            () = asked => {}
+            () = raised(&mut stopping) => {}
         }
         self.end().await;
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::container::Container;
@@ -13,6 +12,7 @@ use super::ids::ProcessId;
 use super::kill::kill_init;
 use super::registry::Tasks;
 use crate::io::Relays;
+use crate::tracked::Tracked;
 
 /// As long as it lives no container and no process begins.
 pub struct Shut(Tasks);
@@ -73,16 +73,12 @@ impl Tasks {
     }
 
     async fn stop_these(&self, containers: Vec<Arc<Container>>) {
-        let mut stops = JoinSet::new();
+        let stops = Tracked::default();
         for container in containers {
             let tasks = self.clone();
             stops.spawn(async move { tasks.stop(&container).await });
         }
-        while let Some(stopped) = stops.join_next().await {
-            if let Err(error) = stopped {
-                tracing::error!(%error, "stopping a container panicked");
-            }
-        }
+        stops.ended().await;
     }
 
     /// Kills a container and deletes it; one whose Delete is under way is left to that.

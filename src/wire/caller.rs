@@ -3,6 +3,7 @@
 
 use std::future::Future;
 
+use crate::flag::raised;
 use tokio::sync::watch;
 
 tokio::task_local! {
@@ -27,8 +28,7 @@ impl Caller {
 
     /// Waits until the connection has ended, at once if it has already. Cancel safe.
     pub async fn gone(mut self) {
-        // An error says that the connection is no more, which is what is awaited.
-        let _ = self.gone.wait_for(|gone| *gone).await;
+        raised(&mut self.gone).await;
     }
 
     pub(super) async fn scope<T>(self, handler: impl Future<Output = T>) -> T {

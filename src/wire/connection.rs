@@ -22,8 +22,8 @@ use super::frame::{self, Decoder};
 use super::outbox::{outbox, Outbox};
 use super::router::{Router, Unary};
 use super::session::{Opening, Session, Step};
-use super::stopped;
 use super::stream::{Inlet, Stream, Undelivered};
+use crate::flag::raised;
 use crate::sys::socket::Socket;
 
 /// Bytes read at a time. A small one: each idle connection holds such a buffer.
@@ -145,7 +145,7 @@ impl Connection {
                 biased;
                 stream_id = self.calls.ended() => self.forget(stream_id),
                 _ = writer.join_next() => return End::PeerGone,
-                () = stopped(&mut stop), if !self.stopping => self.stopping = true,
+                () = raised(&mut stop), if !self.stopping => self.stopping = true,
                 read = read_when_room(reader, &self.outbox, &mut chunk) => match read {
                     Ok(0) | Err(_) => return End::PeerGone,
                     Ok(length) => self.take(&chunk[..length]).await,

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use tokio::sync::watch;
 use tokio::time::{sleep, Instant};
 
-use super::stopped;
+use crate::flag::raised;
 use crate::sys::socket::{self, Socket};
 
 /// The context id of the host (vsock(7)). Nobody else may call: a container of this VM must not drive PID 1.
@@ -74,7 +74,7 @@ pub async fn accept_loop(
     loop {
         tokio::select! {
             biased;
-            () = stopped(&mut stop) => return,
+            () = raised(&mut stop) => return,
             socket = listener.accept() => on_conn(socket),
         }
     }

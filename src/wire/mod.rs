@@ -24,10 +24,3 @@ pub use connection::{patience, serve, Farewell, Settings};
 pub use listen::{accept_loop, Address, Listener};
 pub use router::{Router, StreamCall, StreamMethod};
 pub use stream::{Gone, Stream};
-
-use tokio::sync::watch;
-
-/// Waits until `stop` is true. That nobody can say so any more counts as a stop too. Cancel safe.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
-}

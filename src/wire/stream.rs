@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use super::calls::Reply;
 use super::frame::{self, Kind};
 use super::outbox::Outbox;
+use crate::flag::raised;
 
 /// Messages of the client that may wait for a handler. Go's ttrpc has the same bound for its streams.
 const MAX_WAITING: usize = 64;
@@ -110,8 +111,7 @@ impl StreamSender {
 
     /// Waits until the client has gone. A handler is dropped then; this is for what it started elsewhere.
     pub async fn gone(&self) {
-        // An error means that the connection itself is no more.
-        let _ = self.gone.clone().wait_for(|gone| *gone).await;
+        raised(&mut self.gone.clone()).await;
     }
 }
 

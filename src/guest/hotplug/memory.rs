@@ -149,7 +149,7 @@ pub(super) fn blocks(dir: &Path) -> Vec<Block> {
         Some(Block { id, online: state.trim() != OFFLINE })
     };
     let mut blocks: Vec<Block> = entries.filter_map(block).collect();
-    blocks.sort_by_key(|block| block.id);
+    blocks.sort_unstable_by_key(|block| block.id);
     blocks
 }
 

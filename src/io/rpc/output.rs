@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::{watch, Notify};
 
+use crate::flag::raised;
 use crate::io::deletion::Deletion;
 use crate::io::relay::{self, Block, BLOCK_BYTES};
 use crate::lock::Lock;
@@ -92,7 +93,7 @@ pub async fn fan_out(
     // Whoever still holds the pipe must neither block nor be killed by SIGPIPE.
     tokio::select! {
         () = relay::discard(pipe) => {}
-        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = raised(&mut stopping) => {}
     }
     done.send_replace(true);
 }

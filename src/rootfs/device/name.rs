@@ -120,7 +120,7 @@ impl Places {
     fn devices(&self, folder: &str) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.sys.join(folder)).into_iter().flatten().flatten();
         let mut devices: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-        devices.sort();
+        devices.sort_unstable();
         devices
     }
 
