@@ -146,13 +146,13 @@ pub async fn room(cpus: u32) -> SemaphorePermit<'static> {
     ROOM.acquire_many(cpus).await.expect("the room is never closed")
 }
 
-/// Waits until the guest serves, where a console tells. vhost-device-vsock can lose a connection that comes while the
-/// guest's driver starts, and then nobody answers on it.
+/// Waits until the guest serves, where a console tells, else until its driver is there to be dialled.
 async fn serving(vm: &Vm) {
-    match vm.wait_milestone("serve", BOOT).await {
-        Ok(_) | Err(VmError::NoConsole { .. }) => {}
-        Err(error) => panic!("{error}; the console:\n{}", console(vm)),
-    }
+    let serving = match vm.wait_milestone("serve", BOOT).await {
+        Err(VmError::NoConsole { .. }) => vm.wait_vsock_driver(BOOT).await,
+        milestone => milestone.map(drop),
+    };
+    serving.unwrap_or_else(|error| panic!("{error}; the console:\n{}", console(vm)));
 }
 
 /// The folder of the image: `VMINITD_BUILD`, which must be complete, or `build`, which may be missing.

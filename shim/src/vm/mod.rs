@@ -132,6 +132,17 @@ impl Vm {
         self.qmp.call(command, arguments).await
     }
 
+    /// Waits until the guest's driver has taken the vsock device. A connection that comes while it does may be lost by
+    /// vhost-device-vsock: then nobody ever answers on it. It says nothing of who listens.
+    ///
+    /// # Errors
+    /// `Timeout`, or `Qmp` if QEMU is gone.
+    pub async fn wait_vsock_driver(&self, within: Duration) -> Result<(), VmError> {
+        timeout(within, vsock::driver_is_ready(&self.qmp)).await.unwrap_or_else(|_| {
+            Err(VmError::Timeout { what: "the guest's vsock driver".to_string(), within })
+        })
+    }
+
     /// Waits until QEMU has told of the end of a device that `device_del` was asked for.
     ///
     /// # Errors

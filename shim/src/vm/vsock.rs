@@ -6,10 +6,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
+use tokio::time::sleep;
 
 use super::child::Child;
 use super::qmp::Qmp;
-use super::{look_again, remove_stale, VmConfig, VmError, SOCKET};
+use super::{look_again, remove_stale, VmConfig, VmError, LOOK, SOCKET};
 
 /// Any guest may have this address: each has a backend of its own.
 const GUEST_CID: u32 = 3;
@@ -65,4 +66,21 @@ pub(super) async fn plug(qmp: &Qmp, config: &VmConfig, generation: u32) -> Resul
         "driver": "vhost-user-vsock-pci", "id": device, "chardev": device, "bus": "vsock-port",
     });
     qmp.call("device_add", device).await.map(drop)
+}
+
+/// Asks again and again, as QEMU tells of no change of a device's status (`x-query-virtio-status`, from 7.2 on).
+pub(super) async fn driver_is_ready(qmp: &Qmp) -> Result<(), VmError> {
+    loop {
+        let devices = qmp.call("x-query-virtio", json!({})).await?;
+        let all = devices.as_array().map(Vec::as_slice).unwrap_or_default();
+        let vsock =
+            all.iter().find(|device| device["name"].as_str().is_some_and(|name| name.contains("vsock")));
+        if let Some(device) = vsock {
+            let status = qmp.call("x-query-virtio-status", json!({"path": device["path"]})).await?;
+            if status["status"]["statuses"].to_string().contains("DRIVER_OK") {
+                return Ok(());
+            }
+        }
+        sleep(LOOK).await;
+    }
 }
