@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use tokio::task::JoinSet;
@@ -55,6 +56,14 @@ async fn changed(changes: io::Result<Changes>) {
     }
 }
 
+/// The kernel's name of an input device, and a device. A container may share the VM's `/dev` and make files in it: those
+/// are not opened.
+fn is_input_device(path: &Path) -> bool {
+    let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("event"));
+    let numbered = number.is_some_and(|number| number.parse::<u32>().is_ok());
+    numbered && fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_char_device())
+}
+
 /// The buttons that there are.
 #[derive(Default)]
 struct Buttons {
@@ -72,7 +81,8 @@ impl Buttons {
     /// Begins to wait for the buttons that are new in `folder`.
     fn look(&mut self, folder: &Path) {
         let Ok(entries) = fs::read_dir(folder) else { return };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_input_device(path))
+        {
             if self.known.len() < BUTTONS_MAX && !self.known.contains(&path) {
                 self.consider(path);
             }
