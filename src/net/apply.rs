@@ -181,8 +181,8 @@ fn rename_down(kernel: &mut Kernel, link: u32, name: &LinkName) -> Result<(), Ke
     let (_, left) = kernel.settled(link)?;
     routes.retain(|route| !left.contains(route));
     // A gateway is reached by the routes that have none.
-    routes.sort_by_key(|route| route.gateway.is_some());
-    for route in &routes {
+    let (beyond, direct): (Vec<_>, Vec<_>) = routes.iter().partition(|route| route.gateway.is_some());
+    for route in direct.into_iter().chain(beyond) {
         kernel.add_route(route)?;
     }
     renamed
