@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::time::sleep;
@@ -68,6 +68,10 @@ pub(super) async fn plug(qmp: &Qmp, config: &VmConfig, generation: u32) -> Resul
     qmp.call("device_add", device).await.map(drop)
 }
 
+/// A driver says that it is ready just before it hands out its first buffers (Linux, net/vmw_vsock/virtio_transport.c),
+/// and what comes in between wedges the backend. Nothing tells of the buffers.
+const SETTLE: Duration = Duration::from_millis(100);
+
 /// Asks again and again, as QEMU tells of no change of a device's status (`x-query-virtio-status`, from 7.2 on).
 pub(super) async fn driver_is_ready(qmp: &Qmp) -> Result<(), VmError> {
     loop {
@@ -78,6 +82,7 @@ pub(super) async fn driver_is_ready(qmp: &Qmp) -> Result<(), VmError> {
         if let Some(device) = vsock {
             let status = qmp.call("x-query-virtio-status", json!({"path": device["path"]})).await?;
             if status["status"]["statuses"].to_string().contains("DRIVER_OK") {
+                sleep(SETTLE).await;
                 return Ok(());
             }
         }

@@ -86,6 +86,9 @@ impl Host {
         config.qemu_extra.extend(["-append".to_owned(), format!("{COMMAND_LINE} {BEYOND}")]);
         let room = room(config.cpus).await;
         let vm = Vm::launch(config).await.expect("launch the machine");
+        // The kernel's own vsock of that host keeps a connection that comes earlier; the backend here can be lost to it.
+        // The guest has its driver by then, and does not serve yet.
+        vm.wait_milestone("system-init", BOOT).await.expect("the guest boots");
         let streams = Streams { endpoint: vm.stream() };
         let (last_stream, quiet) = Default::default();
         Some(Host { vm, streams, last_stream, quiet, _dir: dir, _room: room })
