@@ -7,6 +7,12 @@ use std::path::PathBuf;
 /// the host is too busy to let it tick in time, and is a panic then.
 const APPEND: &str = "quiet panic=-1 cryptomgr.notests noreplace-smp no_timer_check";
 
+const KVM: &str = "-accel kvm -cpu host";
+
+/// All processors in one thread of QEMU: with one for each, two processors of a guest have been seen to wait for each other
+/// for ever in the kernel (soft lockups, QEMU 7.2).
+const TCG: &str = "-accel tcg,thread=single";
+
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Accel {
@@ -108,7 +114,7 @@ impl VmConfig {
         let mut args = words("-nodefaults -no-user-config -display none -no-reboot -device pvpanic-pci");
         args.extend(words(&format!("-smp {cpus}")));
         args.extend(words("-machine q35,memory-backend=mem0"));
-        args.extend(words(if kvm { "-accel kvm -cpu host" } else { "-accel tcg" }));
+        args.extend(words(if kvm { KVM } else { TCG }));
         args.extend(words(&format!(
             "-m {memory} -object memory-backend-memfd,id=mem0,size={memory}M,share=on"
         )));
