@@ -1,8 +1,6 @@
 //! Files with settings: reading one without waiting for anyone, and a JSON object split into keys and values.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use serde_json::Value;
@@ -11,6 +9,7 @@ use super::key::Key;
 use super::settings::{Assignment, Source};
 use super::value::Given;
 use super::{excerpt, Problem};
+use crate::sys::file;
 
 /// Bytes that are read at most: all keys together take a tenth of it, and PID 1 has 2 MiB.
 const FILE_MAX: u64 = 64 << 10;
@@ -24,22 +23,12 @@ const SPINBOX: [(&str, Option<Key>); 5] = [
     ("plugin_configs", None),
 ];
 
-/// The text of a file; what is not UTF-8 in it is replaced. Blocks on the disk and on nothing else: a FIFO or a device
-/// is refused.
+/// The text of a file, of 64 KiB at most. Blocks on the disk and on nothing else.
 ///
 /// # Errors
-/// Those of open(2) and read(2); `InvalidInput` for what is no regular file, `FileTooLarge` beyond 64 KiB.
+/// As [`file::read_text`].
 pub(super) fn read(path: &Path) -> io::Result<String> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_MAX {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    file::read_text(path, FILE_MAX)
 }
 
 /// Splits the object; total, whatever the text is.

@@ -1,13 +1,14 @@
 //! The resolver's files, /etc/resolv.conf and /etc/hosts: their text, and how it gets there. They are rewritten in
 //! place: containers have them bind-mounted, and would go on seeing the old file if another took its name.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::types::{invalid, Invalid};
+use crate::sys::file;
 
 /// What is read of such a file; a longer one is left alone.
 const FILE_MAX: u64 = 1 << 20;
@@ -97,26 +98,11 @@ pub fn with_hosts(before: &str, hosts: &[Host]) -> String {
 /// mounted may have written it.
 ///
 /// # Errors
-/// Those of open(2) and read(2); `InvalidData` if it is too long, or no regular file.
+/// As [`file::read_text`].
 pub fn read(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    match open(path, OpenOptions::new().read(true)) {
-        Ok(file) => file.take(FILE_MAX + 1).read_to_end(&mut bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        Err(error) => return Err(error),
-    };
-    match bytes.len() as u64 <= FILE_MAX {
-        true => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        false => Err(io::ErrorKind::InvalidData.into()),
-    }
-}
-
-/// Waits for nobody: a FIFO is refused.
-fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(libc::O_NONBLOCK).open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::ErrorKind::InvalidData.into()),
+    match file::read_text(path, FILE_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        text => text,
     }
 }
 
@@ -131,7 +117,8 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut file = open(path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o644))?;
+    let mut file =
+        file::open_regular(path, OpenOptions::new().write(true).create(true).truncate(false).mode(0o644))?;
     // The new text first and the cut afterwards, so that no reader finds it empty.
     file.write_all_at(text.as_bytes(), 0)?;
     file.set_len(text.len() as u64)?;

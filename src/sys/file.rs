@@ -1,7 +1,7 @@
-//! Files that a process is started with. Opening them never waits for another process.
+//! Files that others may have put there: opening them never waits for another process.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
@@ -26,6 +26,32 @@ pub fn open_to_append(path: &Path) -> io::Result<OwnedFd> {
 /// Those of open(2).
 pub fn open_to_read(path: &Path) -> io::Result<OwnedFd> {
     open(path, OpenOptions::new().read(true))
+}
+
+/// The text of a file of at most `most` bytes; what is not UTF-8 in it is replaced. Blocks on the disk.
+///
+/// # Errors
+/// Those of [`open_regular`] and read(2); `FileTooLarge` beyond `most`.
+pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells a file that is too large.
+    open_regular(path, OpenOptions::new().read(true))?.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+    }
+}
+
+/// Opens a file, and refuses a FIFO, a device or a folder in its place. Blocks on the disk.
+///
+/// # Errors
+/// Those of open(2); `InvalidInput` for what is no regular file.
+pub fn open_regular(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = File::from(open(path, options)?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+    }
 }
 
 /// Non-blocking while it is opened, as a FIFO without a peer would block for ever (fifo(7)); blocking afterwards, as a

@@ -15,7 +15,7 @@ use crate::rig::{noise_file, stdout, Reader, Rig, Sum};
 const MUCH: usize = 8 * MIB;
 
 /// How long the exit, and Delete, wait for output that is not taken (`io_drain` and
-/// `delete_drain` in `src/config/bounds.rs`).
+/// `delete_drain` in `src/config/key.rs`).
 const EXIT_DRAIN: Duration = Duration::from_millis(500);
 const DELETE_DRAIN: Duration = Duration::from_secs(10);
 

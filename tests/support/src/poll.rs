@@ -10,7 +10,7 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long a test that shows that something does not happen gives it to happen: five times the grace of a CloseIO
-/// (`closeio_idle` in `src/config/bounds.rs`), the longest of what is waited for so. On a busy machine such a test shows
+/// (`closeio_idle_ms` in `src/config/key.rs`), the longest of what is waited for so. On a busy machine such a test shows
 /// less; it does not fail for that.
 pub const ABSENCE: Duration = Duration::from_millis(500);
 
