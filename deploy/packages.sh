@@ -6,7 +6,7 @@ set -eu
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 # A program, and the package that has it.
-NEEDS='
+PROGRAMS='
 cc                  gcc
 ld                  binutils
 qemu-system-x86_64  qemu-system-x86
@@ -15,17 +15,24 @@ crun                crun
 busybox             busybox-static
 mkfs.ext4           e2fsprogs
 depmod              kmod
+ip                  iproute2
+setpriv             util-linux
 '
-# Headers have no program to ask for; without them `cc` cannot link.
-LIBC_HEADER=/usr/include/stdio.h
+# A file that is no program of the PATH, and its package. Without headers `cc` cannot link.
+FILES='
+/usr/include/stdio.h     libc6-dev
+/usr/lib/qemu/virtiofsd  qemu-system-common
+'
 
 missing() {
-    echo "$NEEDS" | while read -r program package; do
+    echo "$PROGRAMS" | while read -r program package; do
         [ -z "$program" ] || command -v "$program" >/dev/null || echo "$package"
+    done
+    echo "$FILES" | while read -r file package; do
+        [ -z "$file" ] || [ -e "$file" ] || echo "$package"
     done
     # Debian's other busybox is dynamic, and would not run in an empty root.
     if command -v busybox >/dev/null && ldd "$(command -v busybox)" >/dev/null 2>&1; then echo busybox-static; fi
-    [ -e "$LIBC_HEADER" ] || echo libc6-dev
 }
 
 as_root() {

@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::{fs, io};
 
 use lexopt::prelude::*;
-use vminitd_deploy::{bzimage, initrd, spinbox};
+use vminitd_deploy::{bzimage, initrd, oci, spinbox};
 
 const USAGE: &str = "usage: vminitd-deploy vmlinux BZIMAGE OUT
        vminitd-deploy initrd --init FILE --runc FILE --modules FOLDER --out FILE
            [--program PATH=FILE]... [--libraries FOLDER]... [--module NAME]...
        vminitd-deploy spinbox --init FILE --runtime PATH=FILE --out FILE [--libraries FOLDER]...
-       vminitd-deploy modules --modules FOLDER --out FILE";
+       vminitd-deploy modules --modules FOLDER --out FILE
+       vminitd-deploy image --rootfs FOLDER --name NAME --out FILE";
 
 /// Why the command did nothing.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,8 @@ enum CommandError {
     Kernel(#[from] bzimage::BzImageError),
     #[error(transparent)]
     Initrd(#[from] initrd::InitrdError),
+    #[error(transparent)]
+    Image(#[from] oci::ImageError),
 }
 
 enum Command {
@@ -34,6 +37,7 @@ enum Command {
     Initrd { inputs: initrd::Inputs, out: PathBuf },
     Spinbox { inputs: spinbox::Inputs, out: PathBuf },
     Modules { folder: PathBuf, out: PathBuf },
+    Image { rootfs: PathBuf, name: oci::Name, out: PathBuf },
 }
 
 fn main() -> ExitCode {
@@ -52,6 +56,7 @@ fn run(command: Command) -> Result<(), CommandError> {
         Command::Initrd { inputs, out } => Ok(initrd::write(&initrd::build(&inputs)?, &out)?),
         Command::Spinbox { inputs, out } => Ok(initrd::write(&spinbox::build(&inputs)?, &out)?),
         Command::Modules { folder, out } => Ok(initrd::write(&initrd::modules_alone(&folder)?, &out)?),
+        Command::Image { rootfs, name, out } => Ok(initrd::write(&oci::build(&rootfs, &name)?, &out)?),
     }
 }
 
@@ -68,7 +73,8 @@ fn parse(mut args: lexopt::Parser) -> Result<Command, lexopt::Error> {
         Some("initrd") => parse_files(args)?.initrd(),
         Some("spinbox") => parse_files(args)?.spinbox(),
         Some("modules") => parse_files(args)?.modules(),
-        _ => Err("the command is none of vmlinux, initrd, spinbox, modules".into()),
+        Some("image") => parse_files(args)?.image(),
+        _ => Err("the command is none of vmlinux, initrd, spinbox, modules, image".into()),
     }
 }
 
@@ -87,6 +93,8 @@ struct Files {
     runc: Option<PathBuf>,
     runtime: Option<(String, PathBuf)>,
     modules: Option<PathBuf>,
+    rootfs: Option<PathBuf>,
+    name: Option<oci::Name>,
     out: Option<PathBuf>,
     programs: Vec<(String, PathBuf)>,
     libraries: Vec<PathBuf>,
@@ -101,6 +109,8 @@ fn parse_files(mut args: lexopt::Parser) -> Result<Files, lexopt::Error> {
             Long("runc") => files.runc = Some(args.value()?.into()),
             Long("runtime") => files.runtime = Some(args.value()?.parse_with(placed_program)?),
             Long("modules") => files.modules = Some(args.value()?.into()),
+            Long("rootfs") => files.rootfs = Some(args.value()?.into()),
+            Long("name") => files.name = Some(args.value()?.parse()?),
             Long("out") => files.out = Some(args.value()?.into()),
             Long("program") => files.programs.push(args.value()?.parse_with(placed_program)?),
             Long("libraries") => files.libraries.push(args.value()?.into()),
@@ -137,6 +147,13 @@ impl Files {
         match (self.modules, self.out) {
             (Some(folder), Some(out)) => Ok(Command::Modules { folder, out }),
             _ => Err("modules needs --modules and --out".into()),
+        }
+    }
+
+    fn image(self) -> Result<Command, lexopt::Error> {
+        match (self.rootfs, self.name, self.out) {
+            (Some(rootfs), Some(name), Some(out)) => Ok(Command::Image { rootfs, name, out }),
+            _ => Err("image needs --rootfs, --name and --out".into()),
         }
     }
 }

@@ -7,12 +7,16 @@ pub mod config;
 pub mod events;
 pub mod holder;
 pub mod hooks;
+pub mod net;
 pub mod plan;
+pub mod rootfs;
 pub mod serve;
+pub mod service;
 pub mod spec;
 pub mod state;
 pub mod stdio;
 mod sys;
+pub mod task;
 pub mod vm;
 
 pub use vminitd_api as api;

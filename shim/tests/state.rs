@@ -48,8 +48,8 @@ async fn cleanup(dir: &Path) -> Result<vminit_shim::cli::Deleted, StateError> {
 #[test]
 fn a_folder_is_named_by_namespace_and_id() {
     // sha256sum of `default/c1`.
-    assert_eq!(state::dir("default", "c1"), PathBuf::from("/run/vminit/3a4ba0ad328f407b"));
-    assert_ne!(state::dir("k8s.io", "c1"), state::dir("default", "c1"));
+    assert_eq!(state::dir("/c.sock", "default", "c1"), PathBuf::from("/run/vminit/eae8c92fce09779a"));
+    assert_ne!(state::dir("/c.sock", "k8s.io", "c1"), state::dir("/c.sock", "default", "c1"));
 }
 
 #[test]

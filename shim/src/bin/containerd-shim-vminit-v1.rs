@@ -1,24 +1,22 @@
 //! The containerd shim: reads what it is to do and composes the rooms that do it. Never does any of it itself.
 
-use std::convert::Infallible;
+use std::env;
 use std::error::Error;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use std::{env, process};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
-use ttrpc::asynchronous::TtrpcContext;
-use ttrpc::{get_status, Code};
-use vminit_shim::api::containerd::api;
-use vminit_shim::api::containerd::shim_async::Task;
-use vminit_shim::cli::{self, Action, Deleted, Serving, Settings};
+use vminit_shim::cli::{self, Action, Call, DeleteError, Serving, Settings};
+use vminit_shim::config::{self, Config, ConfigError};
 use vminit_shim::events::Publisher;
-use vminit_shim::holder;
-use vminit_shim::serve;
+use vminit_shim::service::TaskService;
+use vminit_shim::state::{self, StateError, Wiring};
+use vminit_shim::task::{Host, Tasks};
+use vminit_shim::{holder, net, rootfs, serve};
 
 /// What the last events have to reach containerd in: with the server's drain it stays below the 3 s that containerd
 /// gives Shutdown.
@@ -42,9 +40,13 @@ fn run() -> Result<(), Box<dyn Error>> {
         cli::close_strangers();
     }
     let answer = match action {
-        Action::Start(call) => runtime()?.block_on(cli::start(call, Settings::default()))?,
-        Action::Delete(call) => runtime()?.block_on(cli::delete(&call, nothing_to_clean()))?,
-        Action::Serve(serving) => runtime()?.block_on(serve(serving)).map(|()| Vec::new())?,
+        Action::Start(call) => runtime()?.block_on(cli::start(call, settings()?))?,
+        Action::Delete(call) => runtime()?.block_on(delete(&call))?,
+        Action::Serve(serving) => {
+            // While there is one thread: a mount namespace is that of a thread, and those to come inherit it.
+            rootfs::own_namespace()?;
+            runtime()?.block_on(serve(serving)).map(|()| Vec::new())?
+        }
         // Without a runtime: a holder has no descriptors.
         Action::Hold(args) => match holder::hold(&args)? {},
         Action::Info => cli::info(),
@@ -59,41 +61,38 @@ fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }
 
+fn settings() -> Result<Settings, ConfigError> {
+    let config = Config::read(Path::new(config::FILE))?;
+    Ok(Settings { json_reply: config.containerd.json_reply })
+}
+
 async fn serve(serving: Serving) -> Result<(), Box<dyn Error>> {
     let listener = cli::inherited_listener()?;
-    cli::init_log(serving.call.debug);
-    let publisher = Publisher::start(&serving.ttrpc_address, &serving.call.namespace);
+    let Serving { call, socket, ttrpc_address } = serving;
+    cli::init_log(call.debug);
+    let publisher = Publisher::start(&ttrpc_address, &call.namespace);
     let stop = CancellationToken::new();
-    let task = Arc::new(NoTasks { stop: stop.clone() });
-    let ended = serve::serve(listener, &serving.socket, task, stop).await?;
-    tracing::info!(id = serving.call.id, ?ended, "the shim ends");
+    let host = Host {
+        config: Config::read(Path::new(config::FILE))?,
+        address: call.address,
+        namespace: call.namespace,
+        publisher: publisher.clone(),
+    };
+    let tasks = Arc::new(Tasks::new(host));
+    let service = Arc::new(TaskService::new(tasks, stop.clone()));
+    let ended = serve::serve(listener, &socket, service, stop).await?;
+    tracing::info!(id = call.id, ?ended, "the shim ends");
     Ok(publisher.flush(FLUSH).await?)
 }
 
-/// What a `delete` without any task finds.
-async fn nothing_to_clean() -> Result<Deleted, Infallible> {
-    Ok(Deleted { pid: 0, exit_status: 137, exited_at: SystemTime::now() })
-}
-
-/// A shim without a VM: it has no task, and says so.
-struct NoTasks {
-    stop: CancellationToken,
-}
-
-#[async_trait]
-impl Task for NoTasks {
-    async fn state(&self, _: &TtrpcContext, req: api::StateRequest) -> ttrpc::Result<api::StateResponse> {
-        let status = get_status(Code::NOT_FOUND, format!("task {} is not found", req.id));
-        Err(ttrpc::Error::RpcStatus(status))
-    }
-
-    async fn connect(&self, _: &TtrpcContext, _: api::ConnectRequest) -> ttrpc::Result<api::ConnectResponse> {
-        let version = env!("CARGO_PKG_VERSION").to_string();
-        Ok(api::ConnectResponse { shim_pid: process::id(), version, ..Default::default() })
-    }
-
-    async fn shutdown(&self, _: &TtrpcContext, _: api::ShutdownRequest) -> ttrpc::Result<api::Empty> {
-        self.stop.cancel();
-        Ok(api::Empty::new())
-    }
+/// Cleans up behind a shim that is gone, and behind one that is not: it is ended first.
+async fn delete(call: &Call) -> Result<Vec<u8>, DeleteError<StateError>> {
+    let dir = state::dir(&call.address, &call.namespace, &call.id);
+    let unwire = async |namespace: &Path, wiring: &Wiring| {
+        if let Err(error) = net::unwire(namespace, wiring).await {
+            // containerd logs it.
+            let _ = writeln!(io::stderr(), "cannot {error}");
+        }
+    };
+    cli::delete(call, state::cleanup(&dir, unwire)).await
 }

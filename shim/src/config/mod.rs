@@ -81,15 +81,25 @@ pub struct Containerd {
     pub json_reply: bool,
 }
 
-/// Where `./taskw image` leaves what a machine boots, once it is installed.
+/// Where the install script puts what a machine boots.
 const LIBRARY: &str = "/usr/lib/vminit";
+
+/// The folder of the shim itself if a guest lies beside it, as after a build; else [`LIBRARY`].
+fn library() -> PathBuf {
+    let program = std::env::current_exe().unwrap_or_default();
+    let beside = program.parent().filter(|folder| folder.join(INITRD).exists());
+    beside.unwrap_or(Path::new(LIBRARY)).to_owned()
+}
+
+const INITRD: &str = "initrd.img";
 
 impl Default for Machine {
     fn default() -> Machine {
-        let library = |name: &str| Path::new(LIBRARY).join(name);
+        let folder = library();
+        let library = |name: &str| folder.join(name);
         Machine {
             kernel: library("vmlinuz"),
-            initrd: library("initrd.img"),
+            initrd: library(INITRD),
             vsock_backend: library("vhost-device-vsock"),
             virtiofsd: PathBuf::from("/usr/lib/qemu/virtiofsd"),
             kernel_args: String::new(),

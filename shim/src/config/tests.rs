@@ -77,3 +77,29 @@ fn a_machine_is_larger_than_its_container() {
     let demand = Demand { memory: Some(1 << 30), millicpus: Some(1_000), cpuset: None };
     assert_eq!(config.size(&choice, &demand), Size { memory_mb: 300, cpus: 3 });
 }
+
+/// The example that is installed: with every key taken in it says what holds without it, and no key is left out.
+#[test]
+fn the_example_has_every_key_with_its_default() {
+    let example = include_str!("../../../deploy/containerd/config.toml");
+    // A key that is commented out follows its `#` at once, prose does not.
+    let is_key = |line: &&str| line.starts_with(|first: char| first.is_ascii_lowercase());
+    let lines = example.lines().map(|line| line.strip_prefix('#').filter(is_key).unwrap_or(line));
+    let text = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(parsed(&text), Ok(Config::default()));
+    let told = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let told = told.map(|line| match line.strip_prefix('[') {
+        Some(section) => section.trim_end_matches(']'),
+        None => line.split(" = ").next().unwrap_or(line),
+    });
+    // The derived format names every field of every struct.
+    let fields = format!("{:#?}", Config::default());
+    let fields = fields.lines().filter_map(|line| line.trim_start().split_once(": "));
+    assert_eq!(sorted(told), sorted(fields.map(|(name, _)| name)));
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    names
+}

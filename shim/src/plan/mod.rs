@@ -21,10 +21,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 pub use hooks::{Hook, Hooks};
+pub(crate) use mounts::{check_bind, is_of_the_kernel};
 pub use mounts::{ReadOnly, Volume};
 pub use namespaces::Network;
 pub use refusal::Refusal;
-pub use resources::Demand;
+pub use resources::{divide_resources, Demand};
 
 /// What is done for one container.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,6 +55,16 @@ pub struct Root {
     pub path: PathBuf,
     /// Nothing in the container may write to it.
     pub read_only: bool,
+    /// What has to be there when the guest's runtime comes. In a root that is read-only it cannot be made any more.
+    pub points: Vec<Point>,
+}
+
+/// A file or folder of the root that something is mounted on, or that the container begins in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Point {
+    /// In the container.
+    pub path: PathBuf,
+    pub directory: bool,
 }
 
 /// What is at the source of a bind, by stat(2); symlinks are followed.
@@ -87,8 +98,9 @@ pub fn plan(config: &Value, world: &World<'_>) -> Result<Plan, Refusal> {
     let mut left_out = Vec::new();
     let network = namespaces::divide(&mut spec)?;
     let hooks = hooks::take(&mut spec)?;
-    let root = root(&mut spec)?;
     let volumes = mounts::divide(&mut spec, world)?;
+    let points = mounts::points(&spec, &volumes);
+    let root = root(&mut spec, points)?;
     devices::divide(&mut spec, &mut left_out)?;
     let demand = resources::divide(&mut spec, &mut left_out)?;
     let net_sysctls = resources::take_net_sysctls(&mut spec)?;
@@ -110,23 +122,29 @@ pub fn plan(config: &Value, world: &World<'_>) -> Result<Plan, Refusal> {
 
 /// The guest's runtime gets a root that the shim has put together, under one name, and writable as far as the guest can
 /// tell: a root that is read-only is so on the host, where the guest cannot undo it.
-fn root(spec: &mut Map<String, Value>) -> Result<Root, Refusal> {
+fn root(spec: &mut Map<String, Value>, points: Vec<Point>) -> Result<Root, Refusal> {
     let root = members::object(spec, "root")?;
     let path = root.get("path").and_then(Value::as_str).unwrap_or("rootfs").into();
     let read_only = root.get("readonly").and_then(Value::as_bool).unwrap_or(false);
     root.insert("path".into(), "rootfs".into());
-    Ok(Root { path, read_only })
+    Ok(Root { path, read_only, points })
 }
 
 /// The guest's kernel has neither AppArmor nor SELinux loaded, and the labels name policies of the host.
 fn remove_labels(spec: &mut Map<String, Value>) -> Result<(), Refusal> {
-    if spec.contains_key("process") {
-        let process = members::object(spec, "process")?;
-        process.remove("apparmorProfile");
-        process.remove("selinuxLabel");
+    if let Some(process) = spec.get_mut("process") {
+        remove_process_labels(process);
     }
     members::object(spec, "linux")?.remove("mountLabel");
     Ok(())
+}
+
+/// Those of a process, which an exec has too.
+pub fn remove_process_labels(process: &mut Value) {
+    if let Some(process) = process.as_object_mut() {
+        process.remove("apparmorProfile");
+        process.remove("selinuxLabel");
+    }
 }
 
 /// The host's place among cgroups means nothing in the guest, and may be in systemd's form, which no systemd reads there.

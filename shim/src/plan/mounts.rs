@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::members::{list, text, texts};
-use super::{FileKind, Refusal, World};
+use super::{FileKind, Point, Refusal, World};
 
 /// A file or directory of the host that the container sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +53,22 @@ pub(super) fn divide(spec: &mut Map<String, Value>, world: &World<'_>) -> Result
     Ok(volumes)
 }
 
+/// Where the guest's runtime mounts, and where it starts the container, as far as that is in the root itself and not in
+/// what is mounted there earlier.
+pub(super) fn points(spec: &Map<String, Value>, volumes: &[Volume]) -> Vec<Point> {
+    let mounts = spec.get("mounts").and_then(Value::as_array).into_iter().flatten();
+    let working = spec.get("process").and_then(|process| process["cwd"].as_str());
+    let paths = mounts.filter_map(|mount| mount["destination"].as_str()).chain(working);
+    let mut points: Vec<Point> = Vec::new();
+    for path in paths {
+        let is_file = |volume: &Volume| volume.destination == path && !volume.directory;
+        if !points.iter().any(|earlier| Path::new(path).starts_with(&earlier.path)) {
+            points.push(Point { path: path.into(), directory: !volumes.iter().any(is_file) });
+        }
+    }
+    points
+}
+
 fn is_bind(mount: &Value, options: &[String]) -> bool {
     mount["type"] == "bind" || options.iter().any(|option| option == "bind" || option == "rbind")
 }
@@ -81,23 +97,32 @@ fn volume(
     world: &World<'_>,
 ) -> Result<Volume, Refusal> {
     let source = world.bundle.join(text(mount, "source").ok_or(Refusal::Malformed("mounts"))?);
-    let refused = |why| Refusal::Bind { source_path: source.clone(), destination: destination.clone(), why };
-    if is_of_the_kernel(&source) {
-        return Err(refused("what the host's kernel shows is"));
-    }
-    let directory = match (world.kind_of)(&source) {
-        Some(FileKind::Directory) => true,
-        Some(FileKind::File) => false,
-        Some(FileKind::Socket) => return Err(refused("sockets of the host are")),
-        Some(FileKind::Fifo) => return Err(refused("FIFOs of the host are")),
-        Some(FileKind::Device) => return Err(refused("devices of the host are")),
-        None => return Err(Refusal::NoSource { source_path: source, destination }),
-    };
+    let directory = check_bind(&source, &destination, is_of_the_kernel(&source), (world.kind_of)(&source))?;
     Ok(Volume { directory, read_only: read_only(options), source, destination })
 }
 
+/// Whether what is bound from `source` is a directory. It may be that or a file, and not what the host's kernel shows.
+pub(crate) fn check_bind(
+    source: &Path,
+    destination: &str,
+    of_the_kernel: bool,
+    kind: Option<FileKind>,
+) -> Result<bool, Refusal> {
+    let (source_path, destination) = (source.to_owned(), destination.to_owned());
+    let why = match kind {
+        _ if of_the_kernel => "what the host's kernel shows is",
+        Some(FileKind::Directory) => return Ok(true),
+        Some(FileKind::File) => return Ok(false),
+        Some(FileKind::Socket) => "sockets of the host are",
+        Some(FileKind::Fifo) => "FIFOs of the host are",
+        Some(FileKind::Device) => "devices of the host are",
+        None => return Err(Refusal::NoSource { source_path, destination }),
+    };
+    Err(Refusal::Bind { source_path, destination, why })
+}
+
 /// By its text, with what leads up resolved in it; where a symlink leads is seen by who opens it.
-fn is_of_the_kernel(source: &Path) -> bool {
+pub(crate) fn is_of_the_kernel(source: &Path) -> bool {
     let mut clean = PathBuf::new();
     for part in source.components() {
         match part {

@@ -32,16 +32,30 @@ pub(super) fn divide(spec: &mut Map<String, Value>, left_out: &mut Vec<String>) 
         left_out.push("linux.intelRdt".to_owned());
     }
     let resources = object(linux, "resources")?;
-    for name in OF_THE_HOST {
-        if resources.remove(name).is_some_and(|value| says_something(&value)) {
-            left_out.push(format!("linux.resources.{name}"));
-        }
-    }
+    remove_those_of_the_host(resources, left_out);
     Ok(Demand {
         memory: positive(resources.get("memory").map(|memory| &memory["limit"])),
         millicpus: millicpus(resources),
         cpuset: take_cpuset(resources)?,
     })
+}
+
+/// Takes out of an update what the guest cannot apply, as [`super::plan`] does of a spec.
+///
+/// # Errors
+/// `Malformed`.
+pub fn divide_resources(resources: &mut Value) -> Result<(), Refusal> {
+    let resources = resources.as_object_mut().ok_or(Refusal::Malformed("resources"))?;
+    remove_those_of_the_host(resources, &mut Vec::new());
+    take_cpuset(resources).map(drop)
+}
+
+fn remove_those_of_the_host(resources: &mut Map<String, Value>, left_out: &mut Vec<String>) {
+    for name in OF_THE_HOST {
+        if resources.remove(name).is_some_and(|value| says_something(&value)) {
+            left_out.push(format!("linux.resources.{name}"));
+        }
+    }
 }
 
 /// Clients write empty members for what was not asked for.

@@ -256,3 +256,21 @@ fn what_is_not_known_stays() {
         .expect("a plan");
     assert_eq!((&plan.guest["novel"], &plan.guest["linux"]["novel"]), (&json!([1]), &json!({"a": 1})));
 }
+
+#[test]
+fn the_points_of_the_root_are_what_is_mounted_on_in_it_and_where_the_container_begins() {
+    let mount =
+        |at: &str, kind: &str, source: &str| json!({"destination": at, "type": kind, "source": source});
+    let mounts = [
+        mount("/proc", "proc", "proc"),
+        mount("/dev", "tmpfs", "tmpfs"),
+        mount("/dev/shm", "tmpfs", "shm"),
+        mount("/etc/hosts", "bind", "hosts"),
+        mount("/device", "bind", "data"),
+        mount("/device/below", "bind", "data"),
+    ];
+    let plan = planned(&spec(json!({"mounts": mounts, "process": {"cwd": "/work"}}))).expect("a plan");
+    let text = |point: &Point| format!("{} {}", point.path.display(), point.directory);
+    let points: Vec<_> = plan.root.points.iter().map(text).collect();
+    assert_eq!(points, ["/proc true", "/dev true", "/etc/hosts false", "/device true", "/work true"]);
+}

@@ -19,9 +19,9 @@ const NEW_FILE: &str = ".state.json";
 /// have room for 107 bytes (unix(7)).
 const NAME_BYTES: usize = 8;
 
-/// Where all that belongs to a container is.
-pub fn dir(namespace: &str, id: &str) -> PathBuf {
-    let hash = Sha256::digest(format!("{namespace}/{id}"));
+/// Where all that belongs to a container is; `address` is containerd's socket, of which a host may have several.
+pub fn dir(address: &str, namespace: &str, id: &str) -> PathBuf {
+    let hash = Sha256::digest(format!("{address}/{namespace}/{id}"));
     let name: String = hash.iter().take(NAME_BYTES).map(|byte| format!("{byte:02x}")).collect();
     Path::new(BASE).join(name)
 }

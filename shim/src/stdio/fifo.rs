@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
@@ -55,11 +55,12 @@ fn has_reader(writer: &Sender) -> bool {
     polled.is_err() || !fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
-/// A FIFO to read from. It has a write end of its own, so that it does not end when a client goes away; containerd says
-/// when it is to end, with CloseIO.
+/// A FIFO to read from. Once it is held it has a write end of its own, so that it does not end when a client goes away;
+/// containerd says when it is to end, with CloseIO.
 #[derive(Debug)]
 pub(super) struct FifoReader {
     reader: Receiver,
+    path: PathBuf,
     own_writer: Option<Sender>,
 }
 
@@ -67,17 +68,38 @@ impl FifoReader {
     /// Does not block. Fails if `path` is no FIFO.
     pub fn open(path: &Path) -> io::Result<FifoReader> {
         let reader = OpenOptions::new().open_receiver(path)?;
-        Ok(FifoReader { reader, own_writer: Some(OpenOptions::new().open_sender(path)?) })
+        Ok(FifoReader { reader, path: path.to_owned(), own_writer: None })
     }
 
-    /// Reads once; 0 at the end, which comes after [`Self::close`] when the last client has closed and everything was
-    /// read. Cancel safe.
+    /// Reads once; 0 at the end, which comes when the last client has closed and everything was read, unless the FIFO is
+    /// held. Before the first client it waits. Cancel safe.
     pub async fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.reader.read(bytes).await
     }
 
-    /// Lets the FIFO end with its last client.
-    pub fn close(&mut self) {
-        self.own_writer = None;
+    /// Lets the FIFO outlive its clients; one whose client has come and gone already ends all the same.
+    pub fn hold(&mut self) -> io::Result<()> {
+        if !has_ended(&self.reader) {
+            self.own_writer = Some(OpenOptions::new().open_sender(&self.path)?);
+        }
+        Ok(())
     }
+
+    /// Lets the FIFO end with its last client, or now if there is none. Fails if it cannot.
+    pub fn close(&mut self) -> io::Result<()> {
+        // The end is that of a writer that was there.
+        if self.own_writer.is_none() {
+            self.hold()?;
+        }
+        self.own_writer = None;
+        Ok(())
+    }
+}
+
+/// Whether there was a writer and is none: poll(2) reports POLLHUP then, and nothing where there was none yet (Linux,
+/// fs/pipe.c, `pipe_poll`).
+fn has_ended(reader: &Receiver) -> bool {
+    let mut fds = [PollFd::new(reader.as_fd(), PollFlags::empty())];
+    let polled = poll(&mut fds, PollTimeout::ZERO);
+    polled.is_ok() && fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP))
 }

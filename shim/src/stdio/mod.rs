@@ -3,7 +3,7 @@
 //! terminal's is in the guest, and here it is a FIFO each way.
 //!
 //! In order: [`StdioSpec::parse`], [`Ends::open`], [`StdioSpec::dial`] before the guest's Create, [`Ends::relay`] right
-//! after the dial; at a CloseIO [`Relays::close_stdin`], and the guest's CloseIO after [`Relays::stdin_ended`]; at an
+//! after the dial; [`Relays::hold_stdin`] when Create or Exec is answered; at a CloseIO [`Relays::close_stdin`], and the guest's CloseIO after [`Relays::stdin_ended`]; at an
 //! exit [`Relays::drained`] with [`EXIT_DRAIN`]; at Delete the same with [`DELETE_DRAIN`], then [`Relays::release`].
 //!
 //! Nothing is dropped for a reader that is slow or away: it holds up its process, as a full pipe would. Only what can

@@ -1,6 +1,8 @@
 //! Moving bytes between a stream of the guest and an end of the host. One task per direction, each with one buffer: a
 //! stream that stalls holds up its own process and nothing else.
 
+use std::io;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::select;
@@ -45,37 +47,53 @@ async fn read(guest: &mut UnixStream, block: &mut [u8]) -> Option<usize> {
     }
 }
 
-/// Relays stdin until the FIFO ends, which is after `closing`, or the guest is gone. The whole stream is closed then: the
-/// backend knows no half-close, and delivers what was written before.
+/// What the rest of the shim says to a stdin; each once or more, in any order.
+#[derive(Debug, Clone, Default)]
+pub(super) struct StdinOrders {
+    /// Outlive your clients.
+    pub hold: CancellationToken,
+    /// End with your last client.
+    pub close: CancellationToken,
+}
+
+/// Relays stdin until the FIFO ends, or the guest is gone. The whole stream is closed then: the backend knows no
+/// half-close, and delivers what was written before.
 ///
 /// What a client writes later fails, as to any pipe without readers.
 pub(super) async fn input(
     mut fifo: FifoReader,
     mut guest: UnixStream,
-    closing: CancellationToken,
+    orders: StdinOrders,
     ended: watch::Sender<bool>,
 ) {
+    if let Err(error) = relay_input(&mut fifo, &mut guest, &orders).await {
+        tracing::debug!(%error, "a stdin cannot be relayed any further");
+    }
+    drop(fifo);
+    drop(guest);
+    ended.send_replace(true);
+}
+
+async fn relay_input(fifo: &mut FifoReader, guest: &mut UnixStream, orders: &StdinOrders) -> io::Result<()> {
     let mut block = vec![0; BLOCK_BYTES];
-    let mut closed = false;
+    let (mut held, mut closed) = (false, false);
     loop {
         let n = select! {
-            read = fifo.read(&mut block) => read,
-            () = closing.cancelled(), if !closed => {
-                fifo.close();
-                closed = true;
+            read = fifo.read(&mut block) => read?,
+            () = orders.close.cancelled(), if !closed => {
+                fifo.close()?;
+                (held, closed) = (true, true);
+                continue;
+            }
+            () = orders.hold.cancelled(), if !held => {
+                fifo.hold()?;
+                held = true;
                 continue;
             }
         };
-        let sent = match n {
-            Ok(0) => break,
-            Ok(n) => guest.write_all(&block[..n]).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = sent {
-            tracing::debug!(%error, "a stdin cannot be relayed any further");
-            break;
+        match n {
+            0 => return Ok(()),
+            n => guest.write_all(&block[..n]).await?,
         }
     }
-    drop(guest);
-    ended.send_replace(true);
 }

@@ -6,19 +6,18 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tracing::{error_span, Instrument};
 
 use super::dial::GuestEnds;
 use super::ends::Ends;
 use super::logger::Logger;
-use super::relay;
+use super::relay::{self, StdinOrders};
 
 /// The running relays of one process. Dropping them ends them at once; a logger then ends by itself, within its bounds.
 #[derive(Debug)]
 pub struct Relays {
     tasks: JoinSet<()>,
-    closing: CancellationToken,
+    orders: StdinOrders,
     /// Whether stdin has ended, if there is one. Its sender is gone when the relay failed, which is an end too.
     stdin: Option<watch::Receiver<bool>>,
     /// Whether each output has been written to its end; as above.
@@ -30,11 +29,11 @@ impl Ends {
     /// Begins to relay, on the calling runtime.
     pub fn relay(self, guest: GuestEnds) -> Relays {
         let mut tasks = JoinSet::new();
-        let closing = CancellationToken::new();
+        let orders = StdinOrders::default();
         let log = |stdio| error_span!("relay", process = self.process, stdio);
         let stdin = self.stdin.zip(guest.stdin).map(|(fifo, stream)| {
             let (ended, seen) = watch::channel(false);
-            tasks.spawn(relay::input(fifo, stream, closing.clone(), ended).instrument(log("stdin")));
+            tasks.spawn(relay::input(fifo, stream, orders.clone(), ended).instrument(log("stdin")));
             seen
         });
         let outputs = [("stdout", self.stdout.zip(guest.stdout)), ("stderr", self.stderr.zip(guest.stderr))];
@@ -44,14 +43,21 @@ impl Ends {
             Some(seen)
         });
         let outputs = outputs.collect();
-        Relays { tasks, closing, stdin, outputs, logger: self.logger }
+        Relays { tasks, orders, stdin, outputs, logger: self.logger }
     }
 }
 
 impl Relays {
+    /// Lets stdin outlive its clients from now on: the request that created its process was answered, and clients may
+    /// attach and detach. One that has closed stdin before has closed it for good: `ctr` never says so then, as it learns
+    /// too late whom to tell.
+    pub fn hold_stdin(&self) {
+        self.orders.hold.cancel();
+    }
+
     /// Lets stdin end with its last client (CloseIO). At any time, and as often as one likes.
     pub fn close_stdin(&self) {
-        self.closing.cancel();
+        self.orders.close.cancel();
     }
 
     /// Waits until the guest was given all of stdin and its end, or no longer takes any. At once without a stdin; for

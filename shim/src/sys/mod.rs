@@ -1,8 +1,10 @@
 //! Thin typed wrappers of what the kernel offers and no crate in use wraps whole. The only home of `unsafe` in the shim;
 //! decides nothing.
 
-mod loopback;
+mod interface;
+mod mount_attr;
 mod pidfd;
 
-pub(crate) use loopback::bring_up_loopback;
+pub(crate) use interface::{bring_up_loopback, make_tap};
+pub(crate) use mount_attr::{set_mount_attr, MountAttr};
 pub(crate) use pidfd::Pidfd;

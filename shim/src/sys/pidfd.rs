@@ -2,7 +2,7 @@
 //! waiting for one; never reaps.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use tokio::io::unix::AsyncFd;
@@ -40,5 +40,11 @@ impl Pidfd {
     pub(crate) async fn ended(&self) {
         // Fails only when the runtime goes away, and its process with it.
         let _ = self.0.readable().await;
+    }
+}
+
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
     }
 }

@@ -1,17 +1,8 @@
-//! What a virtual machine is made of, and QEMU's command line for it. Pure: it starts nothing and looks at nothing.
+//! What a virtual machine is made of. Owns the values that a launch takes; starts nothing.
 
 use std::path::PathBuf;
 
-/// Kernel arguments of every machine: the first makes a panic end the machine (with `-no-reboot`), the others spare
-/// 0.6 s of boot in emulation (crypto self tests, patching of SMP alternatives), and the test of the timer, which fails when
-/// the host is too busy to let it tick in time, and is a panic then.
-const APPEND: &str = "quiet panic=-1 cryptomgr.notests noreplace-smp no_timer_check";
-
-const KVM: &str = "-accel kvm -cpu host";
-
-/// All processors in one thread of QEMU: with one for each, two processors of a guest have been seen to wait for each other
-/// for ever in the kernel (soft lockups, QEMU 7.2).
-const TCG: &str = "-accel tcg,thread=single";
+use super::VmError;
 
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -32,6 +23,40 @@ pub struct Disk {
     pub read_only: bool,
 }
 
+/// A folder of the host that the guest sees, with all that is mounted below it then or later, by a virtiofsd of its own.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// Mounts that are made below it later reach the guest if it is a shared mount (mount_namespaces(7)).
+    pub dir: PathBuf,
+    /// The program: QEMU's own in C, or the one in Rust that came after it.
+    pub virtiofsd: PathBuf,
+    /// By which the guest mounts it: at most 36 bytes (virtio specification, 5.11.4), no comma.
+    pub tag: String,
+}
+
+/// A user of the host, with its own group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl User {
+    /// As the host's table of users has it. Blocks for as long as the host's name service takes.
+    ///
+    /// # Errors
+    /// `User`, if there is no such name.
+    pub fn named(name: &str) -> Result<User, VmError> {
+        match nix::unistd::User::from_name(name) {
+            Ok(Some(user)) => Ok(User { uid: user.uid.as_raw(), gid: user.gid.as_raw() }),
+            Ok(None) => {
+                Err(VmError::User { name: name.to_owned(), source: std::io::ErrorKind::NotFound.into() })
+            }
+            Err(e) => Err(VmError::User { name: name.to_owned(), source: e.into() }),
+        }
+    }
+}
+
 /// A virtual machine to be launched.
 #[derive(Debug, Clone)]
 pub struct VmConfig {
@@ -42,6 +67,14 @@ pub struct VmConfig {
     /// Virtual processors.
     pub cpus: u32,
     pub disks: Vec<Disk>,
+    pub share: Option<Share>,
+    /// Who QEMU runs as, without capabilities; without one, it and its backends may do what we may. It must be able to read
+    /// the kernel and the initrd by their modes, but need not reach them, or anything else.
+    pub user: Option<User>,
+    /// The processors of the host that QEMU may use, as taskset(1) takes them: "0-2,5".
+    pub cpuset: Option<String>,
+    /// Into how many ports interfaces can be plugged ([`super::Vm::plug_tap`]). QEMU's root bus has room for some 24.
+    pub nic_ports: u8,
     /// The program `vhost-device-vsock`.
     pub vsock_backend: PathBuf,
     /// Puts the vsock device on a port of its own, so that it can be replaced while the machine runs
@@ -57,7 +90,7 @@ pub struct VmConfig {
     pub qemu_extra: Vec<String>,
     /// False: no serial device and no `console=`; no milestones either.
     pub console: bool,
-    /// For sockets and logs; made with mode 0700 if it is not there. Not removed.
+    /// For sockets and the console's log; made with mode 0700 if it is not there. Not removed.
     pub dir: PathBuf,
     pub accel: Accel,
 }
@@ -79,6 +112,10 @@ impl VmConfig {
             memory_mb: 512,
             cpus: 1,
             disks: Vec::new(),
+            share: None,
+            user: None,
+            cpuset: None,
+            nic_ports: 0,
             vsock_backend: build.join("vhost-device-vsock"),
             vsock_on_port: false,
             append_extra: String::new(),
@@ -91,108 +128,21 @@ impl VmConfig {
         }
     }
 
-    /// Each backend of the vsock device has a socket of its own for QEMU: `generation` counts them from 0.
-    pub(super) fn vhost_socket(&self, generation: u32) -> PathBuf {
-        self.dir.join(format!("vhost{generation}.sock"))
+    /// Where the backend of the vsock device listens for QEMU's end, until that is connected.
+    pub(super) fn vhost_socket(&self) -> PathBuf {
+        self.dir.join("vhost.sock")
     }
 
     pub(super) fn vsock_socket(&self) -> PathBuf {
         self.dir.join("vsock.sock")
     }
 
-    pub(super) fn qmp_socket(&self) -> PathBuf {
-        self.dir.join("qmp.sock")
+    /// Where virtiofsd listens for QEMU's end, until that is connected.
+    pub(super) fn share_socket(&self) -> PathBuf {
+        self.dir.join("virtiofs.sock")
     }
 
     pub(super) fn console_log(&self) -> PathBuf {
         self.dir.join("console.log")
-    }
-
-    /// QEMU's arguments. The guest's memory is shared because the vsock backend, a process of its own, reads it.
-    pub(super) fn qemu_args(&self, kvm: bool) -> Vec<String> {
-        let (memory, cpus) = (self.memory_mb, self.cpus);
-        let mut args = words("-nodefaults -no-user-config -display none -no-reboot -device pvpanic-pci");
-        args.extend(words(&format!("-smp {cpus}")));
-        args.extend(words("-machine q35,memory-backend=mem0"));
-        args.extend(words(if kvm { KVM } else { TCG }));
-        args.extend(words(&format!(
-            "-m {memory} -object memory-backend-memfd,id=mem0,size={memory}M,share=on"
-        )));
-        args.extend(words(match self.vsock_on_port {
-            // A bus that devices can leave; the root complex itself is none.
-            true => {
-                "-device pcie-root-port,id=vsock-port,chassis=64 \
-                -device vhost-user-vsock-pci,id=vsock0,chardev=vsock0,bus=vsock-port"
-            }
-            false => "-device vhost-user-vsock-pci,chardev=vsock0",
-        }));
-        let mut pair = |key: &str, value: String| args.extend([key.to_string(), value]);
-        pair("-chardev", format!("socket,id=vsock0,path={}", quoted(&self.vhost_socket(0))));
-        pair("-qmp", format!("unix:{},server=on,wait=off", quoted(&self.qmp_socket())));
-        pair("-kernel", self.kernel.display().to_string());
-        pair("-initrd", self.initrd.display().to_string());
-        pair("-append", self.append());
-        if self.console {
-            pair("-serial", "stdio".to_string());
-        }
-        for (index, disk) in self.disks.iter().enumerate() {
-            let read_only = if disk.read_only { "on" } else { "off" };
-            let file = quoted(&disk.path);
-            pair("-drive", format!("if=none,id=disk{index},format=raw,file={file},read-only={read_only}"));
-            pair("-device", format!("virtio-blk-pci,drive=disk{index},serial={}", disk.serial));
-        }
-        args.extend(self.qemu_extra.iter().cloned());
-        args
-    }
-
-    fn append(&self) -> String {
-        let mut append = if self.console { format!("console=ttyS0 {APPEND}") } else { APPEND.to_string() };
-        if !self.append_extra.is_empty() {
-            append += " ";
-            append += &self.append_extra;
-        }
-        if !self.init_args.is_empty() {
-            append += " -- ";
-            append += &self.init_args.join(" ");
-        }
-        append
-    }
-}
-
-fn words(text: &str) -> Vec<String> {
-    text.split_whitespace().map(str::to_string).collect()
-}
-
-/// QEMU doubles a comma inside a value.
-fn quoted(path: &std::path::Path) -> String {
-    path.display().to_string().replace(',', ",,")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    fn machine() -> VmConfig {
-        VmConfig::new(Path::new("/b"), PathBuf::from("/d"))
-    }
-
-    #[test]
-    fn pid_1_gets_its_arguments_after_the_kernels() {
-        let config = VmConfig { append_extra: "a=1".into(), init_args: vec!["-debug".into()], ..machine() };
-        assert_eq!(config.append(), format!("console=ttyS0 {APPEND} a=1 -- -debug"));
-    }
-
-    #[test]
-    fn a_machine_without_a_console_has_neither_device_nor_argument() {
-        let args = VmConfig { console: false, ..machine() }.qemu_args(false).join(" ");
-        assert!(!args.contains("-serial") && !args.contains("console="), "{args}");
-    }
-
-    #[test]
-    fn a_disk_has_its_serial_and_commas_in_its_path_are_doubled() {
-        let disk = Disk { path: "/x,y".into(), serial: "rootfs".into(), read_only: true };
-        let args = VmConfig { disks: vec![disk], ..machine() }.qemu_args(false).join(" ");
-        assert!(args.contains("file=/x,,y,read-only=on") && args.contains("serial=rootfs"), "{args}");
     }
 }

@@ -1,4 +1,5 @@
-//! The guest's serial console: copied to a file and to the log, searched for milestones. Never writes to the guest.
+//! The guest's serial console: its beginning copied to a file, all of it to the log, searched for milestones. Never
+//! writes to the guest.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -8,10 +9,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::tail::Tail;
 use super::VmError;
 
 /// What a milestone line begins with; the kernel may have written something before it on the same line.
 const MARK: &str = "VMINITD_READY ";
+/// What is kept of a console on the disk: dozens of boots. A guest that writes for ever must not fill the host.
+const LOG_MAX: usize = 256 << 10;
+/// What the log ends with if there was more.
+const CUT: &[u8] = b"\n[the rest of the console is not kept]\n";
+/// Milestones that are kept, of the dozen that a boot has: a guest may write what looks like them for ever.
+const MILESTONES: usize = 64;
 /// A longer line is cut into pieces: a guest that never writes a newline must not fill our memory.
 const LINE_MAX: usize = 4096;
 
@@ -36,13 +44,14 @@ pub(super) struct Seen {
 #[derive(Debug)]
 pub(super) struct Console {
     seen: watch::Receiver<Seen>,
+    tail: Tail,
 }
 
 impl Console {
     /// A machine without a console: every wait fails at once.
     pub(super) fn none() -> Console {
         let (_, seen) = watch::channel(Seen { ended: true, ..Seen::default() });
-        Console { seen }
+        Console { seen, tail: Tail::default() }
     }
 
     /// Begins to copy `from` to the file `to`, in the background, until it ends.
@@ -52,13 +61,20 @@ impl Console {
         launch: Instant,
     ) -> Console {
         let (tell, seen) = watch::channel(Seen::default());
+        let tail = Tail::default();
+        let said = tail.clone();
         tokio::spawn(async move {
-            if let Err(e) = copy(from, &to, launch, &tell).await {
+            if let Err(e) = copy(from, &to, &said, launch, &tell).await {
                 tracing::warn!(file = %to.display(), "console copy ended: {e}");
             }
             tell.send_modify(|seen| seen.ended = true);
         });
-        Console { seen }
+        Console { seen, tail }
+    }
+
+    /// The last of it, at most 2000 bytes.
+    pub(super) fn tail(&self) -> String {
+        self.tail.text()
     }
 
     /// Waits for the milestone number `index`, counted from 0; `None` once the console has ended without it.
@@ -90,19 +106,19 @@ impl Console {
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     to: &PathBuf,
+    tail: &Tail,
     launch: Instant,
     tell: &watch::Sender<Seen>,
 ) -> std::io::Result<()> {
     let mut file = File::create(to).await?;
-    let (mut chunk, mut line) = ([0; LINE_MAX], Vec::new());
+    let (mut chunk, mut line, mut room) = ([0; LINE_MAX], Vec::new(), LOG_MAX);
     loop {
         let n = from.read(&mut chunk).await?;
-        file.write_all(&chunk[..n]).await?;
-        // tokio's files write in the background; someone may read this one as soon as the line is announced.
-        file.flush().await?;
         if n == 0 {
             return Ok(());
         }
+        tail.add(&chunk[..n]);
+        keep(&mut file, &chunk[..n], &mut room).await?;
         for byte in &chunk[..n] {
             if *byte != b'\n' && line.len() < LINE_MAX {
                 line.push(*byte);
@@ -114,12 +130,33 @@ async fn copy(
     }
 }
 
+/// Writes what there is room for, and at the end of it that there was more.
+async fn keep(file: &mut File, bytes: &[u8], room: &mut usize) -> std::io::Result<()> {
+    if *room == 0 {
+        return Ok(());
+    }
+    let kept = bytes.len().min(*room);
+    *room -= kept;
+    file.write_all(&bytes[..kept]).await?;
+    if *room == 0 {
+        file.write_all(CUT).await?;
+    }
+    // tokio's files write in the background; someone may read this one as soon as the line is announced.
+    file.flush().await
+}
+
 fn show(line: &str, launch: Instant, tell: &watch::Sender<Seen>) {
     let line = line.trim_end();
     tracing::debug!(target: "console", "{line}");
     if let Some((phase, uptime_us)) = parse(line) {
         let milestone = Milestone { phase, uptime_us, at: launch.elapsed() };
-        tell.send_modify(|seen| seen.milestones.push(milestone));
+        tell.send_if_modified(|seen| {
+            let room = seen.milestones.len() < MILESTONES;
+            if room {
+                seen.milestones.push(milestone);
+            }
+            room
+        });
     }
 }
 
@@ -156,5 +193,19 @@ mod tests {
         assert_eq!(console.wait("serve", minute).await.unwrap().uptime_us, 1);
         assert!(matches!(console.wait("other", minute).await, Err(VmError::NoConsole { .. })));
         assert_eq!(std::fs::read(dir.path().join("console.log")).unwrap(), text);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_writes_for_ever_fills_neither_disk_nor_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, line) =
+            (dir.path().join("console.log"), b"VMINITD_READY uptime_us=1 phase=again\n".as_slice());
+        let text = line.repeat(2 * LOG_MAX / line.len());
+        let console = Console::copy(std::io::Cursor::new(text), log.clone(), Instant::now());
+        assert_eq!(console.nth(MILESTONES).await, None);
+        let kept = std::fs::read(log).unwrap();
+        assert_eq!(kept.len(), LOG_MAX + CUT.len());
+        assert!(kept.ends_with(CUT));
+        assert!(console.tail().ends_with("phase=again"));
     }
 }

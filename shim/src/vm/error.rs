@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::Part;
+
 /// Why a [`Vm`](super::Vm) did not do what was asked of it.
 #[derive(Debug, thiserror::Error)]
 pub enum VmError {
@@ -16,12 +18,18 @@ pub enum VmError {
     /// A Unix socket path has no room for more than 107 bytes (unix(7)).
     #[error("use {}: a socket in it has too long a path", .0.display())]
     PathTooLong(PathBuf),
+    /// There is no such user on the host.
+    #[error("find the user {name}")]
+    User { name: String, source: io::Error },
+    /// By its mode, the user that QEMU is to run as may not read the file.
+    #[error("boot {}: its mode must let everyone read it", path.display())]
+    Unreadable { path: PathBuf },
     /// The program is missing or may not be run.
-    #[error("start {program}")]
-    Start { program: String, source: io::Error },
+    #[error("start {}", part.name())]
+    Start { part: Part, source: io::Error },
     /// The program ended before it served; `log` is the end of what it said.
-    #[error("keep {program} running: it ended with {status}: {log}")]
-    Ended { program: &'static str, status: String, log: String },
+    #[error("keep {} running: it {status}: {log}", part.name())]
+    Ended { part: Part, status: String, log: String },
     /// The machine monitor did not take or answer a command.
     #[error("ask QEMU to {command}: {reason}")]
     Qmp { command: String, reason: String },

@@ -1,39 +1,51 @@
 //! Whether KVM runs a kernel here. `/dev/kvm` alone does not say: where virtualisation is nested badly it opens, and the
 //! guest hangs before its first instruction counts. So one kernel is tried, once in a process.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-use super::child::Child;
-use super::VmError;
+use super::child::{Child, Program, Rights, FIRST_FD};
+use super::{args, Part, VmError, QEMU};
+
+const DEVICE: &str = "/dev/kvm";
 
 /// A kernel under KVM speaks within some 100 ms; one that has not by now never will.
 const PROBE: Duration = Duration::from_secs(2);
 
 static USABLE: OnceCell<bool> = OnceCell::const_new();
 
-/// Tries `kernel` under KVM, or recalls how that went. Takes [`PROBE`] at most, once.
-pub(super) async fn usable(kernel: &Path, dir: &Path) -> bool {
+/// The group of `/dev/kvm`, in which a user must be who is to use it.
+pub(super) fn group() -> Option<u32> {
+    fs::metadata(DEVICE).ok().map(|device| device.gid())
+}
+
+/// Tries `kernel` under KVM with these rights, or recalls how that went. Takes [`PROBE`] at most, once.
+pub(super) async fn usable(kernel: OwnedFd, rights: Rights) -> bool {
     *USABLE
         .get_or_init(|| async {
-            let usable = Path::new("/dev/kvm").exists() && speaks(kernel, dir).await.unwrap_or(false);
+            let usable = Path::new(DEVICE).exists() && speaks(kernel, rights).await.unwrap_or(false);
             tracing::debug!(usable, "kvm probed");
             usable
         })
         .await
 }
 
-async fn speaks(kernel: &Path, dir: &Path) -> Result<bool, VmError> {
-    let kernel = kernel.display().to_string();
+async fn speaks(kernel: OwnedFd, rights: Rights) -> Result<bool, VmError> {
+    let kernel_path = args::path_of(FIRST_FD);
     let args =
         "-nodefaults -no-user-config -display none -no-reboot -machine q35 -accel kvm -cpu host -m 256 \
                 -serial stdio -append earlyprintk=serial,ttyS0,115200 -kernel";
-    let args: Vec<&str> = args.split_whitespace().chain([kernel.as_str()]).collect();
-    let mut qemu = Child::start("kvm-probe", &PathBuf::from("qemu-system-x86_64"), &args, dir, true)?;
+    let args = args.split_whitespace().chain([kernel_path.as_str()]).map(str::to_string).collect();
+    let fds = vec![kernel];
+    let program = Program { args, fds, rights, ..Program::new(Part::Qemu, Path::new(QEMU)) };
+    let mut qemu = Child::start(Program { piped: true, ..program })?;
     let Some(mut out) = qemu.stdout() else { return Ok(false) };
     let mut text = Vec::new();
     let spoke = timeout(PROBE, async {

@@ -1,58 +1,62 @@
-//! One virtual machine: QEMU, its vsock backend, its console and its monitor, launched together and gone together. Owns
-//! those processes; never speaks to the guest itself (`client` does).
+//! One virtual machine: QEMU, the backends of its vsock device and of its shared folder, its console and its monitor,
+//! launched together and gone together. Owns those processes; never speaks to the guest itself (`client` does).
 
+mod args;
 mod child;
 mod config;
 mod console;
+mod end;
 mod error;
+mod files;
 mod kvm;
+mod nic;
 mod qmp;
+mod share;
+mod tail;
 mod vsock;
 
-pub use config::{Accel, Disk, VmConfig};
+pub use config::{Accel, Disk, Share, User, VmConfig};
 pub use console::Milestone;
+pub use end::{Ended, ExitReason, Part};
 pub use error::VmError;
 
 use std::fs::{self, DirBuilder};
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use crate::client::Endpoint;
-use child::Child;
+use child::{Child, Program, Rights};
 use console::Console;
+use end::Watch;
+use files::Files;
 use qmp::Qmp;
 
 /// A program that has not made its socket by now never will.
 const SOCKET: Duration = Duration::from_secs(10);
 /// The pause between two looks at a socket that is to appear.
 const LOOK: Duration = Duration::from_millis(5);
+/// Between what a process closes as it ends and its end lies its memory, which is large.
+const CLOSED_TO_END: Duration = Duration::from_secs(1);
 /// Paths of Unix sockets have room for so many bytes and a zero (unix(7)).
 const SOCKET_PATH_MAX: usize = 107;
 
-/// Why a machine is no more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExitReason {
-    /// The guest powered itself off.
-    GuestShutdown,
-    /// The guest rebooted, or its kernel panicked.
-    GuestReset,
-    /// The guest's kernel panicked and said so to its pvpanic device.
-    GuestPanic,
-    /// Another reason in QEMU's own words: the host ended it.
-    Other(String),
-    /// QEMU ended without a reason: it was killed, or it crashed.
-    Unknown { status: String },
-}
+const QEMU: &str = "qemu-system-x86_64";
 
 /// A running machine. Dropping it kills it and waits until it is gone, for some milliseconds; so does a panic.
 #[derive(Debug)]
 pub struct Vm {
-    // In the order in which they are to go.
+    // In the order in which they are to go: virtiofsd ends by itself behind QEMU.
     qemu: Child,
+    virtiofsd: Option<Child>,
     backend: Option<Child>,
     qmp: Qmp,
     console: Console,
@@ -69,21 +73,44 @@ impl Vm {
     /// not be one that ends earlier, as those of `spawn_blocking` do.
     ///
     /// # Errors
-    /// `Missing`, `Dir` and `PathTooLong` before anything is started; `Start` and `Ended` for programs that do not run.
+    /// `Missing`, `Unreadable`, `Dir` and `PathTooLong` before anything is started; `Start` and `Ended` for programs that
+    /// do not run, `Qmp` and `Timeout` for those that do not serve.
     pub async fn launch(config: VmConfig) -> Result<Vm, VmError> {
-        check_files(&config)?;
+        Vm::launch_telling(config, |_, _| ()).await
+    }
+
+    /// The same; `began` is told of each process and its pid as soon as it was started, so that who finds nothing but a
+    /// note of it can end it. A launch that fails or is given up has ended them when it returns.
+    ///
+    /// # Errors
+    /// As of [`Vm::launch`].
+    pub async fn launch_telling(config: VmConfig, mut began: impl FnMut(Part, u32)) -> Result<Vm, VmError> {
+        let files = Files::open(&config)?;
         make_dir(&config)?;
-        let backend = vsock::start_backend(&config, 0).await?;
-        let kvm = config.accel == Accel::Auto && kvm::usable(&config.kernel, &config.dir).await;
+        let kvm = config.accel == Accel::Auto && kvm::usable(files.kernel()?, rights(&config, true)).await;
+        let (backend, vsock) = vsock::start(&config, &mut began).await?;
+        let (virtiofsd, share) = match &config.share {
+            Some(share) => Some(share::start(&config, share, &mut began).await?).unzip(),
+            None => (None, None),
+        };
+        let (ours, qemus) = monitor().map_err(|source| VmError::Start { part: Part::Qemu, source })?;
+        let program = Program {
+            args: args::qemu(&config, kvm),
+            fds: files.in_order(qemus, vsock, share),
+            rights: rights(&config, kvm),
+            cpuset: config.cpuset.as_deref(),
+            piped: config.console,
+            ..Program::new(Part::Qemu, Path::new(QEMU))
+        };
         let launch = Instant::now();
-        let program = Path::new("qemu-system-x86_64");
-        let mut qemu = Child::start("qemu", program, &config.qemu_args(kvm), &config.dir, config.console)?;
+        let mut qemu = Child::start(program)?;
+        began(Part::Qemu, qemu.pid());
         let console = match qemu.stdout() {
             Some(out) => Console::copy(out, config.console_log(), launch),
             None => Console::none(),
         };
-        let qmp = connect_qmp(&config.qmp_socket(), &mut qemu).await?;
-        Ok(Vm { qemu, backend: Some(backend), generation: 0, qmp, console, config, kvm })
+        let (qemu, qmp) = greet(qemu, ours).await?;
+        Ok(Vm { qemu, virtiofsd, backend: Some(backend), generation: 0, qmp, console, config, kvm })
     }
 
     /// The guest's RPC port.
@@ -106,9 +133,14 @@ impl Vm {
         self.kvm
     }
 
-    /// QEMU's process id; `None` once it has been waited for.
-    pub fn pid(&self) -> Option<u32> {
+    /// QEMU's process id, its own until the machine is stopped or dropped.
+    pub fn pid(&self) -> u32 {
         self.qemu.pid()
+    }
+
+    /// The end of what the console has shown, at most 2000 bytes; empty without a console.
+    pub fn console_tail(&self) -> String {
+        self.console.tail()
     }
 
     /// Waits until the boot has reached `phase`; at once if it has already.
@@ -155,8 +187,26 @@ impl Vm {
         }
     }
 
+    /// Plugs in a network interface on port `index`, from 0 to below [`VmConfig::nic_ports`]. The guest sees it some 50 ms
+    /// later. QEMU keeps the tap, which must have been opened with `IFF_VNET_HDR` for the guest to leave checksums to us.
+    ///
+    /// # Errors
+    /// `Qmp`: QEMU refused, or is gone; nothing was plugged in then.
+    pub async fn plug_tap(&self, index: u8, tap: OwnedFd, mac: &str, mtu: u32) -> Result<(), VmError> {
+        nic::plug_tap(&self.qmp, index, tap, mac, mtu).await
+    }
+
+    /// The same, on QEMU's own network of user space, behind the network namespace that QEMU is in.
+    ///
+    /// # Errors
+    /// As of [`Vm::plug_tap`].
+    pub async fn plug_user(&self, index: u8, mac: &str) -> Result<(), VmError> {
+        nic::plug_user(&self.qmp, index, mac).await
+    }
+
     /// Takes the vsock device away, with its backend and all connections, and puts in another with a new backend behind
-    /// the same endpoints. The machine must have been launched with `vsock_on_port`.
+    /// the same endpoints. The machine must have been launched with `vsock_on_port`. To a future of [`Vm::ended`] from
+    /// before, this is the machine's end.
     ///
     /// # Errors
     /// `Timeout` if the guest does not let go of the device, `Qmp` if QEMU refuses, and those of starting a backend.
@@ -164,39 +214,47 @@ impl Vm {
         vsock::unplug(&self.qmp, self.generation).await?;
         self.generation += 1;
         self.backend = None;
-        self.backend = Some(vsock::start_backend(&self.config, self.generation).await?);
-        vsock::plug(&self.qmp, &self.config, self.generation).await
+        let (backend, connection) = vsock::start(&self.config, &mut |_, _| ()).await?;
+        self.backend = Some(backend);
+        vsock::plug(&self.qmp, connection, self.generation).await
     }
 
-    /// Waits until the machine has ended by itself, and says why.
+    /// Waits for the machine's death: that of QEMU or of a backend, whichever comes first, within milliseconds. At once
+    /// if it has come already. Any number may wait; who stops the machine tells no other.
+    pub fn ended(&self) -> impl Future<Output = Ended> + Send + 'static {
+        let end = |child: &Option<Child>| child.as_ref().map(Child::end);
+        let (vsock, virtiofsd) = (end(&self.backend), end(&self.virtiofsd));
+        Watch { qemu: self.qemu.end(), vsock, virtiofsd }.ended(self.qmp.ended())
+    }
+
+    /// Waits until QEMU has ended, and says why. Its backends do not matter.
     ///
     /// # Errors
     /// `Timeout`; the machine then still runs.
     pub async fn wait_exit(&mut self, within: Duration) -> Result<ExitReason, VmError> {
-        let status = self.qemu.wait(within).await?;
-        Ok(match self.qmp.ended().await.as_deref() {
-            Some("guest-shutdown") => ExitReason::GuestShutdown,
-            Some("guest-reset") => ExitReason::GuestReset,
-            Some("guest-panic") => ExitReason::GuestPanic,
-            Some(other) => ExitReason::Other(other.to_string()),
-            None => ExitReason::Unknown { status: status.to_string() },
-        })
+        let qemu = Watch { qemu: self.qemu.end(), vsock: None, virtiofsd: None };
+        match timeout(within, qemu.ended(self.qmp.ended())).await {
+            Ok(Ended::Qemu(reason)) => Ok(reason),
+            _ => Err(VmError::Timeout { what: format!("the end of {}", Part::Qemu.name()), within }),
+        }
     }
 
-    /// Kills the machine; it is gone when this returns. The same as dropping it, said aloud.
-    pub fn stop(self) {}
+    /// Ends the machine, dead already or not; all its processes are gone and reaped when this returns, as a rule within
+    /// some 30 ms, and after 7 s at most.
+    pub async fn stop(self) {
+        let Vm { qemu, virtiofsd, backend, .. } = self;
+        qemu.stop().await;
+        for child in [virtiofsd, backend].into_iter().flatten() {
+            child.stop().await;
+        }
+    }
 }
 
-fn check_files(config: &VmConfig) -> Result<(), VmError> {
-    let mut files = vec![
-        ("kernel", &config.kernel),
-        ("initrd", &config.initrd),
-        ("vsock backend", &config.vsock_backend),
-    ];
-    files.extend(config.disks.iter().map(|disk| ("disk", &disk.path)));
-    match files.into_iter().find(|(_, path)| !path.exists()) {
-        Some((what, path)) => Err(VmError::Missing { what, path: path.clone() }),
-        None => Ok(()),
+/// What QEMU may do. It needs its user's group of `/dev/kvm` for that only.
+fn rights(config: &VmConfig, kvm: bool) -> Rights {
+    match config.user {
+        Some(user) => Rights::Of(user, kvm.then(kvm::group).flatten()),
+        None => Rights::Ours,
     }
 }
 
@@ -207,30 +265,36 @@ fn make_dir(config: &VmConfig) -> Result<(), VmError> {
     if config.vsock_socket().as_os_str().len() > SOCKET_PATH_MAX {
         return Err(VmError::PathTooLong(dir.clone()));
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    remove_stale(&config.qmp_socket())
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)
 }
 
-/// Removes a socket that an earlier machine or backend left: QEMU and the backend do not take over an existing path.
+/// Removes a socket that an earlier machine or backend left: nobody takes over an existing path.
 fn remove_stale(socket: &Path) -> Result<(), VmError> {
     match fs::remove_file(socket) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(VmError::Dir { path: socket.to_owned(), source })
         }
         _ => Ok(()),
     }
 }
 
-async fn connect_qmp(socket: &Path, qemu: &mut Child) -> Result<Qmp, VmError> {
-    let deadline = Instant::now() + SOCKET;
-    loop {
-        match Qmp::connect(socket).await {
-            Ok(qmp) => return Ok(qmp),
-            Err(_) => {
-                qemu.check()?;
-                look_again(deadline, "the monitor of QEMU").await?;
-            }
-        }
+/// Both ends of the monitor's connection: ours, and QEMU's.
+fn monitor() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, qemus) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, qemus.into()))
+}
+
+/// Speaks with QEMU's monitor; a QEMU that ended instead is reported with what it said.
+async fn greet(qemu: Child, stream: UnixStream) -> Result<(Child, Qmp), VmError> {
+    let error = match Qmp::open(stream).await {
+        Ok(qmp) => return Ok((qemu, qmp)),
+        Err(error) => error,
+    };
+    // Its end of the connection is closed a moment before its end is seen.
+    match timeout(CLOSED_TO_END, qemu.end().ended()).await {
+        Ok(()) => Err(qemu.ended().await),
+        Err(_) => Err(error),
     }
 }
 

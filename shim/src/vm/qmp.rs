@@ -1,12 +1,14 @@
 //! A small client of the QEMU Machine Protocol: commands one at a time, the events, and the reason of the machine's end.
 
 use std::collections::VecDeque;
-use std::io;
-use std::path::Path;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags, UnixAddr};
 use serde_json::{json, Value};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch, Mutex};
@@ -59,12 +61,11 @@ struct Commands {
 }
 
 impl Qmp {
-    /// Connects and negotiates no capabilities, after which commands are taken.
+    /// Takes over a connection and negotiates no capabilities, after which commands are taken.
     ///
     /// # Errors
-    /// While QEMU has not made its socket: `Qmp`; try again.
-    pub(super) async fn connect(path: &Path) -> Result<Qmp, VmError> {
-        let stream = UnixStream::connect(path).await.map_err(|e| refused("listen", e))?;
+    /// `Qmp`, if QEMU does not answer.
+    pub(super) async fn open(stream: UnixStream) -> Result<Qmp, VmError> {
         let (from, to) = stream.into_split();
         let (reply, replies) = mpsc::channel(REPLIES);
         let (tell, news) = watch::channel(News::default());
@@ -76,26 +77,24 @@ impl Qmp {
 
     /// Runs one command; gives what it returns.
     pub(super) async fn call(&self, command: &str, arguments: Value) -> Result<Value, VmError> {
+        self.commands.lock().await.call(command, arguments, None).await
+    }
+
+    /// Gives QEMU a descriptor under a name, for a command that takes one.
+    pub(super) async fn give_fd(&self, name: &str, fd: BorrowedFd<'_>) -> Result<(), VmError> {
         let mut commands = self.commands.lock().await;
-        commands.last_id += 1;
-        let id = commands.last_id;
-        let line = json!({ "execute": command, "arguments": arguments, "id": id }).to_string() + "\n";
-        commands.to.write_all(line.as_bytes()).await.map_err(|e| refused(command, e))?;
-        let reply = timeout(REPLY, commands.reply(id)).await.map_err(|e| refused(command, e))?;
-        let reply = reply.ok_or_else(|| refused(command, "the connection is closed"))?;
-        match reply.get("error") {
-            Some(error) => Err(refused(command, error)),
-            None => Ok(reply["return"].clone()),
-        }
+        commands.call("getfd", json!({ "fdname": name }), Some(fd)).await.map(drop)
     }
 
     /// Waits until the connection has ended; gives the reason of the machine's shutdown if QEMU told one.
-    pub(super) async fn ended(&self) -> Option<String> {
+    pub(super) fn ended(&self) -> impl Future<Output = Option<String>> + Send + 'static {
         let mut news = self.news.clone();
-        // An error means that the reader has ended, and with it QEMU.
-        while news.changed().await.is_ok() {}
-        let reason = news.borrow().shutdown.clone();
-        reason
+        async move {
+            // An error means that the reader has ended, and with it QEMU.
+            while news.changed().await.is_ok() {}
+            let reason = news.borrow().shutdown.clone();
+            reason
+        }
     }
 
     /// Waits for an event like `wanted`; one that has come already will do, if it is not long ago. `None` if the
@@ -109,6 +108,39 @@ impl Qmp {
 }
 
 impl Commands {
+    async fn call(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<Value, VmError> {
+        self.last_id += 1;
+        let id = self.last_id;
+        let line = json!({ "execute": command, "arguments": arguments, "id": id }).to_string() + "\n";
+        self.send(line.as_bytes(), fd).await.map_err(|e| refused(command, e))?;
+        let reply = timeout(REPLY, self.reply(id)).await.map_err(|e| refused(command, e))?;
+        let reply = reply.ok_or_else(|| refused(command, "the connection is closed"))?;
+        match reply.get("error") {
+            Some(error) => Err(refused(command, error)),
+            None => Ok(reply["return"].clone()),
+        }
+    }
+
+    /// A descriptor goes with the first of the bytes (unix(7), SCM_RIGHTS).
+    async fn send(&mut self, mut line: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        if let Some(fd) = fd {
+            let (stream, fds) = (self.to.as_ref(), [fd.as_raw_fd()]);
+            let send = || {
+                let (bytes, rights) = ([IoSlice::new(line)], [ControlMessage::ScmRights(&fds)]);
+                let flags = MsgFlags::MSG_NOSIGNAL;
+                Ok(sendmsg::<UnixAddr>(stream.as_raw_fd(), &bytes, &rights, flags, None)?)
+            };
+            let sent = stream.async_io(Interest::WRITABLE, send).await?;
+            line = &line[sent..];
+        }
+        self.to.write_all(line).await
+    }
+
     /// The reply to `id`; earlier ones belong to calls that were given up.
     async fn reply(&mut self, id: u64) -> Option<Value> {
         loop {
@@ -143,11 +175,9 @@ async fn next(lines: &mut tokio::io::Lines<BufReader<OwnedReadHalf>>) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::UnixListener;
 
     /// Answers each command in turn with the given lines, then hangs up.
-    async fn monitor(listener: UnixListener, answers: Vec<&'static str>) {
-        let (peer, _) = listener.accept().await.unwrap();
+    async fn monitor(peer: UnixStream, answers: Vec<&'static str>) {
         let (from, mut to) = peer.into_split();
         let mut lines = BufReader::new(from).lines();
         to.write_all(b"{\"QMP\": {}}\n").await.unwrap();
@@ -159,8 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn commands_are_answered_and_the_first_shutdown_reason_is_kept() {
-        let dir = tempfile::tempdir().unwrap();
-        let listener = UnixListener::bind(dir.path().join("q")).unwrap();
+        let (ours, qemus) = UnixStream::pair().unwrap();
         let answers = vec![
             "{\"return\": {}, \"id\": 1}\n",
             "{\"event\": \"STOP\"}\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\n",
@@ -168,8 +197,8 @@ mod tests {
              {\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-shutdown\"}}\n\
              {\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"host-signal\"}}\n",
         ];
-        let monitor = tokio::spawn(monitor(listener, answers));
-        let qmp = Qmp::connect(&dir.path().join("q")).await.unwrap();
+        let monitor = tokio::spawn(monitor(qemus, answers));
+        let qmp = Qmp::open(ours).await.unwrap();
         assert_eq!(qmp.call("query-status", json!({})).await.unwrap()["status"], "running");
         assert!(qmp.call("nonsense", json!({})).await.is_err());
         let stopped = qmp.event(|event| event["event"] == "STOP").await;

@@ -1,43 +1,54 @@
 //! The vsock device of a machine: its backend, a process in user space, and the change to another. Never speaks to the
 //! guest.
 
-use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::time::sleep;
 
-use super::child::Child;
+use super::child::{Child, Program, Rights};
 use super::qmp::Qmp;
-use super::{look_again, remove_stale, VmConfig, VmError, LOOK, SOCKET};
+use super::{look_again, remove_stale, Part, VmConfig, VmError, LOOK, SOCKET};
 
 /// Any guest may have this address: each has a backend of its own.
 const GUEST_CID: u32 = 3;
 
-/// Starts a backend, in place of the one before it, which must have lost its QEMU.
-pub(super) async fn start_backend(config: &VmConfig, generation: u32) -> Result<Child, VmError> {
-    let (socket, uds) = (config.vhost_socket(generation), config.vsock_socket());
+/// Starts a backend, in place of the one before it, which must have lost its QEMU; gives the connection that is QEMU's.
+pub(super) async fn start(
+    config: &VmConfig,
+    began: &mut impl FnMut(Part, u32),
+) -> Result<(Child, OwnedFd), VmError> {
+    let (socket, uds) = (config.vhost_socket(), config.vsock_socket());
     remove_stale(&socket)?;
     remove_stale(&uds)?;
     let vm = format!("guest-cid={GUEST_CID},socket={},uds-path={}", socket.display(), uds.display());
-    let mut backend = Child::start("vsock", &config.vsock_backend, &["--vm", &vm], &config.dir, false)?;
-    let deadline = Instant::now() + SOCKET;
-    // Not by connecting: the backend serves the first connection only, and that is QEMU's.
-    while !listens(&socket) {
-        backend.check()?;
-        look_again(deadline, "the socket of the vsock backend").await?;
+    let rights = match config.user {
+        Some(_) => Rights::NoCapabilities,
+        None => Rights::Ours,
+    };
+    let args = vec!["--vm".to_string(), vm];
+    let program = Program { args, rights, ..Program::new(Part::Vsock, &config.vsock_backend) };
+    let backend = Child::start(program)?;
+    began(Part::Vsock, backend.pid());
+    let end = backend.end();
+    tokio::select! {
+        connected = connect(&socket) => Ok((backend, connected?)),
+        () = end.ended() => Err(backend.ended().await),
     }
-    Ok(backend)
 }
 
-/// Whether somebody listens on the Unix socket, by the kernel's table; its fourth column has the flags, of which
-/// 0x10000 is `__SO_ACCEPTCON` (proc(5), /proc/net/unix). The table is that of this thread's network namespace, which the
-/// backend was started in.
-fn listens(socket: &Path) -> bool {
-    let Some(path) = socket.to_str() else { return false };
-    let table = fs::read_to_string("/proc/thread-self/net/unix").unwrap_or_default();
-    table.lines().any(|line| line.ends_with(path) && line.split_whitespace().nth(3) == Some("00010000"))
+/// The backend serves the first connection only, so this is the one.
+async fn connect(socket: &Path) -> Result<OwnedFd, VmError> {
+    let deadline = Instant::now() + SOCKET;
+    loop {
+        match UnixStream::connect(socket) {
+            Ok(connection) => return Ok(connection.into()),
+            Err(_) => look_again(deadline, "the socket of the vsock backend").await?,
+        }
+    }
 }
 
 /// Takes the device away and waits until the guest has let go of it.
@@ -57,9 +68,10 @@ pub(super) async fn unplug(qmp: &Qmp, generation: u32) -> Result<(), VmError> {
 }
 
 /// Puts a device in, on the backend that was just started.
-pub(super) async fn plug(qmp: &Qmp, config: &VmConfig, generation: u32) -> Result<(), VmError> {
+pub(super) async fn plug(qmp: &Qmp, backend: OwnedFd, generation: u32) -> Result<(), VmError> {
     let device = format!("vsock{generation}");
-    let address = json!({ "type": "unix", "data": { "path": config.vhost_socket(generation) } });
+    qmp.give_fd(&device, backend.as_fd()).await?;
+    let address = json!({ "type": "fd", "data": { "str": device } });
     let backend = json!({ "type": "socket", "data": { "addr": address, "server": false } });
     qmp.call("chardev-add", json!({ "id": device, "backend": backend })).await?;
     let device = json!({

@@ -73,7 +73,13 @@ impl Host {
         (ours.stdin, guest.stdin) = pair(!stdin.is_empty());
         (ours.stdout, guest.stdout) = pair(!stdout.is_empty());
         (ours.stderr, guest.stderr) = pair(!stderr.is_empty() && !together);
-        (ends.relay(ours), guest)
+        let relays = ends.relay(ours);
+        relays.hold_stdin();
+        // The relays begin, and one holds its stdin, before any client comes.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        (relays, guest)
     }
 }
 

@@ -135,3 +135,17 @@ async fn a_process_that_reads_slowly_holds_up_its_client_and_loses_nothing() {
     assert!(early.is_err());
     assert_eq!(process.finish().await, (MUCH, soon(fed).await.unwrap()));
 }
+
+#[tokio::test]
+async fn a_client_that_has_gone_before_stdin_is_held_has_ended_it() {
+    let host = Host::new();
+    let spec = StdioSpec::parse(false, &host.fifo("i"), "", "").unwrap();
+    let ends = Ends::open(&spec, OWNER).await.unwrap();
+    let fed = soon(feed(host.path("i"), 50_000)).await.unwrap();
+    let (ours, guest) = UnixStream::pair().unwrap();
+    let relays = ends.relay(GuestEnds { stdin: Some(ours), ..GuestEnds::default() });
+    relays.hold_stdin();
+    let process = Process { stream: guest, crc: Hasher::new(), read: 0 };
+    assert_eq!(process.finish().await, (50_000, fed));
+    soon(relays.stdin_ended()).await;
+}

@@ -1,0 +1,62 @@
+//! Paths in a container's root, which comes from an image: its symlinks lead nowhere outside of it. Owns how they are
+//! followed, and making what is missing there; never mounts.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{openat, openat2, OFlag, OpenHow, ResolveFlag};
+use nix::sys::stat::{mkdirat, Mode};
+
+/// As runc makes them, files too.
+const MODE: Mode = Mode::S_IRWXU.union(Mode::from_bits_truncate(0o055));
+
+/// Opens `path` as if `root` were the root.
+pub(super) fn find(root: &File, path: &Path) -> io::Result<File> {
+    let path = if path.as_os_str().is_empty() { Path::new("/") } else { path };
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    Ok(openat2(root, path, how)?.into())
+}
+
+/// Makes what of `path` is not there: folders, and as the last a file unless it is to be a folder. What is there stays
+/// as it is. So does a symlink that leads nowhere: it may lead into what the guest's runtime mounts before.
+pub(super) fn make(root: &File, path: &Path, directory: bool) -> io::Result<()> {
+    let mut here = find(root, Path::new("/"))?;
+    let whole = clean(path);
+    let mut done = PathBuf::new();
+    for name in &whole {
+        done.push(name);
+        let found = find(root, &done);
+        if matches!(&found, Err(error) if error.kind() == ErrorKind::NotFound) {
+            match make_one(&here, Path::new(name), directory || done != whole) {
+                Err(Errno::EEXIST) => return Ok(()),
+                made => made?,
+            }
+            here = find(root, &done)?;
+        } else {
+            here = found?;
+        }
+    }
+    Ok(())
+}
+
+fn make_one(parent: &File, name: &Path, directory: bool) -> nix::Result<()> {
+    match directory {
+        true => mkdirat(parent, name, MODE),
+        false => openat(parent, name, OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC, MODE).map(drop),
+    }
+}
+
+/// Without a root, and with what leads up resolved in the text.
+fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            _ => {}
+        }
+    }
+    clean
+}

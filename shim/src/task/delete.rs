@@ -1,0 +1,107 @@
+//! Delete, of an exec and of a whole task with its machine. Owns the order, and that an answer means that nothing is left.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use vminitd_api::containerd::api::DeleteRequest;
+
+use super::fate::KILLED;
+use super::ground::Ground;
+use super::link::{Fate, LONG};
+use super::process::Status;
+use super::{Entry, TaskError, Tasks};
+use crate::client::INIT;
+use crate::state::Exit;
+use crate::stdio::{DELETE_DRAIN, EXIT_DRAIN};
+
+/// An exit that the guest has told is told on after this at the latest: its own drain, and that of an exec before it.
+const EXIT: Duration = Duration::from_secs(2 * EXIT_DRAIN.as_secs() + 1);
+
+/// What Delete answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    pub pid: u32,
+    /// None of an exec that never ran.
+    pub exit: Option<Exit>,
+}
+
+impl Tasks {
+    /// Forgets an exec that has ended or never ran, or a task with all there is of it.
+    ///
+    /// # Errors
+    /// `Running`, or what the guest has against it: it is all there then. Any other: call it again.
+    pub async fn delete(&self, id: &str, exec_id: &str) -> Result<Deleted, TaskError> {
+        let entry = self.find(id)?;
+        if exec_id != INIT {
+            return entry.delete_exec(exec_id).await;
+        }
+        let mut ground = entry.ground.try_lock().map_err(|_| entry.busy("delete"))?;
+        let exit = entry.delete_init(&mut ground).await?;
+        self.slots().remove(id);
+        tracing::info!(id, "deleted");
+        entry.container.publish_deleted(exit);
+        Ok(Deleted { pid: entry.container.init_pid(), exit: Some(exit) })
+    }
+}
+
+impl Entry {
+    async fn delete_exec(&self, exec_id: &str) -> Result<Deleted, TaskError> {
+        let before = self.container.snapshot(exec_id)?;
+        match self.guest_delete(exec_id).await {
+            // With its machine every process has ended.
+            Ok(()) | Err(TaskError::Lost(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let exit = match before.status {
+            Status::Created => None,
+            Status::Running | Status::Paused | Status::Stopped => Some(self.exit(exec_id).await?),
+        };
+        if let Some(relays) = self.container.remove(exec_id).and_then(|process| process.relays) {
+            relays.drained(DELETE_DRAIN).await;
+            relays.release().await;
+        }
+        Ok(Deleted { pid: before.pid, exit })
+    }
+
+    async fn delete_init(&self, ground: &mut Ground) -> Result<Exit, TaskError> {
+        match self.guest_delete(INIT).await {
+            Ok(()) | Err(TaskError::Lost(_)) => {}
+            Err(error) if self.is_running() => return Err(error),
+            // Its machine is about to end, and that with it.
+            Err(error) => tracing::warn!(id = self.container.id(), %error, "the guest could not delete it"),
+        }
+        if self.exit(INIT).await.is_err() {
+            self.container.all_ended(KILLED);
+        }
+        let exit = self.exit(INIT).await?;
+        for relays in self.container.take_relays() {
+            relays.drained(DELETE_DRAIN).await;
+            relays.release().await;
+        }
+        self.watch.abort();
+        self.link.doom(Fate { status: KILLED, reason: "its task was deleted".to_owned() });
+        self.machine.stop().await;
+        ground.take_down().await?;
+        Ok(exit)
+    }
+
+    fn is_running(&self) -> bool {
+        let init = self.container.snapshot(INIT);
+        init.is_ok_and(|init| matches!(init.status, Status::Running | Status::Paused))
+    }
+
+    async fn guest_delete(&self, exec_id: &str) -> Result<(), TaskError> {
+        let request =
+            DeleteRequest { id: self.container.id().into(), exec_id: exec_id.into(), ..Default::default() };
+        let task = self.link.client.task();
+        self.link.call("Task.Delete", LONG, |ctx| async { task.delete(ctx, &request).await }).await.map(drop)
+    }
+
+    /// The exit of a process that has ended.
+    async fn exit(&self, exec_id: &str) -> Result<Exit, TaskError> {
+        let late = || TaskError::NoExit(self.container.process_name(exec_id));
+        let mut exit = self.container.watch(exec_id)?;
+        let exit = timeout(EXIT, exit.wait_for(Option::is_some)).await.map_err(|_| late())?;
+        exit.ok().and_then(|exit| *exit).ok_or_else(late)
+    }
+}

@@ -1,0 +1,117 @@
+//! The way to the guest, once it is ready: one connection for calls, and the stream port. Owns how long a call may take and
+//! that every call ends with the machine; never says what its end means.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::select;
+use tokio::sync::watch;
+use vminitd_api::ttrpc::{self, context::Context};
+
+use super::TaskError;
+use crate::client::{context, Client, Streams};
+
+/// A call that only reads or signals: the guest gives its runc 10 s for the slowest of them.
+pub(super) const SHORT: Duration = Duration::from_secs(15);
+/// A call for which the guest runs runc with a limit of 30 s, or waits 10 s for readers before it does.
+pub(super) const LONG: Duration = Duration::from_secs(45);
+/// Create and Exec: the guest's runc has 60 s, after its turn.
+pub(super) const LONGEST: Duration = Duration::from_secs(120);
+
+/// Why there is no machine any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fate {
+    /// What its processes are said to have exited with.
+    pub status: u32,
+    pub reason: String,
+}
+
+/// Clones share everything.
+#[derive(Clone)]
+pub(super) struct Link {
+    pub client: Client,
+    streams: Streams,
+    next_stream: Arc<AtomicU32>,
+    namespace: String,
+    fate: Arc<watch::Sender<Option<Fate>>>,
+}
+
+impl Link {
+    pub fn new(client: Client, streams: Streams, namespace: &str) -> Link {
+        let (next_stream, fate) = (Arc::new(AtomicU32::new(1)), Arc::new(watch::Sender::new(None)));
+        Link { client, streams, next_stream, namespace: namespace.to_owned(), fate }
+    }
+
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// A number that no stream of this machine has had.
+    pub fn next_stream(&self) -> u32 {
+        self.next_stream.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes a call, named for errors, that may take `within`; the guest knows of that limit too.
+    ///
+    /// # Errors
+    /// `Guest` with what it answered, `Late`, and `Lost` when there is no machine any more.
+    pub async fn call<T, F>(
+        &self,
+        name: &'static str,
+        within: Duration,
+        call: impl FnOnce(Context) -> F,
+    ) -> Result<T, TaskError>
+    where
+        F: Future<Output = ttrpc::Result<T>>,
+    {
+        let begun = Instant::now();
+        let answer = self.alive(call(context(within, &self.namespace))).await?;
+        match answer {
+            Ok(answer) => Ok(answer),
+            Err(ttrpc::Error::RpcStatus(status)) => Err(TaskError::Guest(status)),
+            // The crate has no error of its own for it.
+            Err(_) if begun.elapsed() >= within => Err(TaskError::Late { call: name, within }),
+            // The connection broke; who watches the machine says why.
+            Err(_) => Err(self.lost().await),
+        }
+    }
+
+    /// Waits for something that only a live guest does.
+    ///
+    /// # Errors
+    /// `Lost`.
+    pub async fn alive<T>(&self, step: impl Future<Output = T>) -> Result<T, TaskError> {
+        select! {
+            biased;
+            done = step => Ok(done),
+            lost = self.lost() => Err(lost),
+        }
+    }
+
+    /// Says that the machine is to be thought gone. The first who says so is believed.
+    pub fn doom(&self, fate: Fate) {
+        self.fate.send_if_modified(|known| {
+            let first = known.is_none();
+            known.get_or_insert(fate);
+            first
+        });
+    }
+
+    pub fn is_lost(&self) -> bool {
+        self.fate.borrow().is_some()
+    }
+
+    /// Waits until somebody has said so.
+    pub async fn doomed(&self) -> Fate {
+        let mut fate = self.fate.subscribe();
+        let known = fate.wait_for(Option::is_some).await.expect("the sender is this link's own");
+        known.clone().expect("it was waited for")
+    }
+
+    /// The error of whatever is asked of a machine that has ended; waits until it has.
+    pub async fn lost(&self) -> TaskError {
+        TaskError::Lost(self.doomed().await.reason)
+    }
+}
