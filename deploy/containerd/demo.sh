@@ -65,7 +65,7 @@ make_host() {
     ip link set lo up
     mkdir /run/tmp
     export TMPDIR=/run/tmp
-    deploy/containerd/install.sh | grep -q . || fail "the shim cannot be installed"
+    deploy/containerd/install.sh >/run/host/install.log || fail "the shim cannot be installed"
 }
 
 start_containerd() {

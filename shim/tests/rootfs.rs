@@ -278,7 +278,7 @@ fn a_read_only_root_has_what_is_mounted_on_and_only_that() {
     symlink("/run", room.at("lower/link")).unwrap();
     symlink("/nothing/file", room.at("lower/dangling")).unwrap();
     room.overlay(&[room.at("bundle/rootfs"), room.at("lower")]);
-    let point = |path: &str, directory| Point { path: path.into(), directory };
+    let point = |path: &str, directory| Point { path: path.into(), directory, mode: 0o751 };
     room.root.points = vec![
         point("/", true),
         point("/data/a", true),
@@ -297,6 +297,9 @@ fn a_read_only_root_has_what_is_mounted_on_and_only_that() {
         assert_eq!(read(root.join("file")), "bundle/rootfs/file");
         assert!(root.join("dangling").is_symlink());
         assert_eq!(room.at("upper/data/a").is_dir(), read_only);
+        let mode = |path: &str| fs::metadata(room.at(path)).ok().map(|found| found.mode() & 0o7777);
+        let expected = read_only.then_some((0o755, 0o751));
+        assert_eq!(mode("upper/data").zip(mode("upper/data/a")), expected);
         staged.unmount().unwrap();
     }
 }

@@ -22,6 +22,9 @@ use vminit_shim::{holder, net, rootfs, serve};
 /// gives Shutdown.
 const FLUSH: Duration = Duration::from_millis(500);
 
+/// A shim that has had no task for so long is not needed. containerd creates one right after `start`.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// Errors go to standard error: containerd shows those of `start` and `delete` to its caller, and logs the others.
 fn main() -> ExitCode {
     match run() {
@@ -79,8 +82,14 @@ async fn serve(serving: Serving) -> Result<(), Box<dyn Error>> {
         publisher: publisher.clone(),
     };
     let tasks = Arc::new(Tasks::new(host));
-    let service = Arc::new(TaskService::new(tasks, stop.clone()));
+    let service = Arc::new(TaskService::new(tasks.clone(), stop.clone()));
+    let idle = stop.clone();
+    let idle = tokio::spawn(async move {
+        tasks.idle(IDLE).await;
+        idle.cancel();
+    });
     let ended = serve::serve(listener, &socket, service, stop).await?;
+    idle.abort();
     tracing::info!(id = call.id, ?ended, "the shim ends");
     Ok(publisher.flush(FLUSH).await?)
 }

@@ -65,6 +65,8 @@ pub struct Point {
     /// In the container.
     pub path: PathBuf,
     pub directory: bool,
+    /// Of the folder or file, if it has to be made.
+    pub mode: u32,
 }
 
 /// What is at the source of a bind, by stat(2); symlinks are followed.

@@ -57,16 +57,33 @@ pub(super) fn divide(spec: &mut Map<String, Value>, world: &World<'_>) -> Result
 /// what is mounted there earlier.
 pub(super) fn points(spec: &Map<String, Value>, volumes: &[Volume]) -> Vec<Point> {
     let mounts = spec.get("mounts").and_then(Value::as_array).into_iter().flatten();
+    let mounted = mounts.filter_map(|mount| Some((mount["destination"].as_str()?, mode_of_point(mount))));
     let working = spec.get("process").and_then(|process| process["cwd"].as_str());
-    let paths = mounts.filter_map(|mount| mount["destination"].as_str()).chain(working);
     let mut points: Vec<Point> = Vec::new();
-    for path in paths {
+    for (path, mode) in mounted.chain(working.map(|path| (path, POINT_MODE))) {
         let is_file = |volume: &Volume| volume.destination == path && !volume.directory;
         if !points.iter().any(|earlier| Path::new(path).starts_with(&earlier.path)) {
-            points.push(Point { path: path.into(), directory: !volumes.iter().any(is_file) });
+            points.push(Point { path: path.into(), directory: !volumes.iter().any(is_file), mode });
         }
     }
     points
+}
+
+/// As runc makes what it mounts on, files too.
+const POINT_MODE: u32 = 0o755;
+
+/// That of a tmpfs without one of its own (tmpfs(5)).
+const TMPFS_MODE: u32 = 0o1777;
+
+/// runc before 1.2 gives a tmpfs the mode of the folder that it finds, whatever the options say; had it made the folder
+/// itself, the options would hold.
+fn mode_of_point(mount: &Value) -> u32 {
+    if mount["type"] != "tmpfs" {
+        return POINT_MODE;
+    }
+    let options = mount["options"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let mode = |option: &str| u32::from_str_radix(option.strip_prefix("mode=")?, 8).ok();
+    options.rev().find_map(mode).unwrap_or(TMPFS_MODE)
 }
 
 fn is_bind(mount: &Value, options: &[String]) -> bool {

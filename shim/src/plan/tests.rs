@@ -268,9 +268,20 @@ fn the_points_of_the_root_are_what_is_mounted_on_in_it_and_where_the_container_b
         mount("/etc/hosts", "bind", "hosts"),
         mount("/device", "bind", "data"),
         mount("/device/below", "bind", "data"),
+        json!({"destination": "/scratch", "type": "tmpfs", "options": ["noexec", "mode=700"]}),
     ];
     let plan = planned(&spec(json!({"mounts": mounts, "process": {"cwd": "/work"}}))).expect("a plan");
-    let text = |point: &Point| format!("{} {}", point.path.display(), point.directory);
+    let text = |point: &Point| format!("{} {} {:o}", point.path.display(), point.directory, point.mode);
     let points: Vec<_> = plan.root.points.iter().map(text).collect();
-    assert_eq!(points, ["/proc true", "/dev true", "/etc/hosts false", "/device true", "/work true"]);
+    assert_eq!(
+        points,
+        [
+            "/proc true 755",
+            "/dev true 1777",
+            "/etc/hosts false 755",
+            "/device true 755",
+            "/scratch true 700",
+            "/work true 755"
+        ]
+    );
 }

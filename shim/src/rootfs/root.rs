@@ -14,7 +14,6 @@ use super::options::{Data, Options};
 use super::source::name;
 use super::tree::{open_place, Tree};
 use super::{points, Request};
-use crate::plan::Point;
 use crate::sys::MountAttr;
 
 /// What a bind can have besides the flags of its source. How times of access are kept stays the source's affair.
@@ -41,8 +40,8 @@ pub(super) fn tree(request: &Request<'_>, staging: &Path) -> Result<Tree, Rootfs
         return Err(step("open the root", &path)(nix::Error::ENOTDIR));
     }
     if request.root.read_only {
-        for Point { path, directory } in &request.root.points {
-            points::make(&root, path, *directory).map_err(step("make the mount point", path))?;
+        for point in &request.root.points {
+            points::make(&root, point).map_err(step("make the mount point", &point.path))?;
         }
     }
     let tree = Tree::copy(root.as_fd(), true).map_err(step("bind the root", &path))?;

@@ -37,7 +37,7 @@ impl Tasks {
         }
         let mut ground = entry.ground.try_lock().map_err(|_| entry.busy("delete"))?;
         let exit = entry.delete_init(&mut ground).await?;
-        self.slots().remove(id);
+        self.remove(id);
         tracing::info!(id, "deleted");
         entry.container.publish_deleted(exit);
         Ok(Deleted { pid: entry.container.init_pid(), exit: Some(exit) })

@@ -17,7 +17,7 @@ use crate::client::EventStream;
 const DIED: u32 = 255;
 /// 128 + SIGKILL.
 pub(super) const KILLED: u32 = 137;
-/// When QEMU dies the connections break a moment before its death is seen; that says more.
+/// When QEMU dies the connections break a moment before or after its death is seen, which says more than that they do.
 const SEEN: Duration = Duration::from_millis(300);
 
 /// Watches until the machine ends, by whatever; then sees that all of it is gone, and that every exit is told.
@@ -28,14 +28,18 @@ pub(super) async fn watch(
     events: EventStream,
     holder: impl Future<Output = ()>,
 ) {
-    let ended = machine.ended().await;
-    tokio::pin!(ended);
+    let (ended, heard) = (machine.ended().await, hear(&container, events));
+    tokio::pin!(ended, heard);
     let fate = select! {
         biased;
         fate = link.doomed() => fate,
-        reason = &mut ended => Fate { status: DIED, reason },
+        reason = &mut ended => {
+            // An exit that the guest told just before is what it says, and not the machine's.
+            let _ = timeout(SEEN, &mut heard).await;
+            Fate { status: DIED, reason }
+        }
         () = holder => Fate { status: KILLED, reason: "the process that stands for the container was killed".into() },
-        why = hear(&container, events) => {
+        why = &mut heard => {
             let reason = timeout(SEEN, &mut ended).await.unwrap_or(why);
             Fate { status: DIED, reason }
         }

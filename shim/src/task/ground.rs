@@ -1,6 +1,7 @@
 //! What one container has of the host besides its machine: its record, its files, the process that stands for it, its hooks
 //! and its network. Owns the order in which all that is taken away; never speaks to the guest.
 
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -25,6 +26,12 @@ pub(super) struct Ground {
 }
 
 impl Ground {
+    /// What of the container's network cannot work, in lines for the log. Blocks for a small file of the bundle's client.
+    pub fn network_limits(&self) -> Option<String> {
+        let resolver = self.plan.volumes.iter().find(|volume| volume.destination == "/etc/resolv.conf")?;
+        net::unreachable_resolver(&fs::read_to_string(&resolver.source).ok()?)
+    }
+
     /// The container's network namespace, for as long as the holder is there.
     pub fn network(&self) -> Option<PathBuf> {
         self.holder.as_ref().map(|holder| format!("/proc/{}/ns/net", holder.pid()).into())
@@ -84,8 +91,10 @@ impl Ground {
 
     /// Takes the taps and redirects away. What cannot be goes with the namespace, or is found by the next one's survey.
     pub async fn unwire(&mut self) {
-        let Some(namespace) = self.network() else { return };
-        if let Err(error) = net::unwire(&namespace, &self.record.state().wiring).await {
+        let wiring = self.record.state().wiring;
+        // One that has a path outlives its holder.
+        let Some(namespace) = wiring.namespace.clone().or_else(|| self.network()) else { return };
+        if let Err(error) = net::unwire(&namespace, &wiring).await {
             tracing::warn!(namespace = %namespace.display(), "cannot {error}");
         }
     }

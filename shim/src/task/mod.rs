@@ -20,6 +20,7 @@ mod timing;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 pub use create::CreateRequest;
 pub use delete::Deleted;
@@ -27,6 +28,8 @@ pub use error::TaskError;
 pub use exec::ExecRequest;
 pub use process::{Snapshot, Status};
 
+use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::INIT;
@@ -54,6 +57,8 @@ pub struct Host {
 pub struct Tasks {
     host: Host,
     slots: Mutex<BTreeMap<String, Slot>>,
+    /// How many slots there are.
+    count: watch::Sender<usize>,
 }
 
 #[derive(Clone)]
@@ -77,7 +82,7 @@ struct Entry {
 
 impl Tasks {
     pub fn new(host: Host) -> Tasks {
-        Tasks { host, slots: Mutex::default() }
+        Tasks { host, slots: Mutex::default(), count: watch::Sender::new(0) }
     }
 
     /// Creates a task in a machine of its own; gives the pid of the process that stands for it on this host.
@@ -91,26 +96,38 @@ impl Tasks {
             Ok(entry) => {
                 let pid = entry.container.init_pid();
                 entry.container.answered(INIT);
-                self.slots().insert(id, Slot::There(Arc::new(entry)));
+                self.put(id, Slot::There(Arc::new(entry)));
                 Ok(pid)
             }
             Err(error) => {
-                self.slots().remove(&id);
+                self.remove(&id);
                 Err(error)
             }
         }
     }
 
     fn reserve(&self, id: &str) -> Result<(), TaskError> {
+        let other = self.slots().keys().next().cloned();
+        match other {
+            Some(other) if other == id => Err(TaskError::Exists(other)),
+            Some(other) => Err(TaskError::Second { id: id.to_owned(), other }),
+            None => {
+                self.put(id.to_owned(), Slot::Making);
+                Ok(())
+            }
+        }
+    }
+
+    fn put(&self, id: String, slot: Slot) {
         let mut slots = self.slots();
-        if slots.contains_key(id) {
-            return Err(TaskError::Exists(id.to_owned()));
-        }
-        if let Some(other) = slots.keys().next() {
-            return Err(TaskError::Second { id: id.to_owned(), other: other.clone() });
-        }
-        slots.insert(id.to_owned(), Slot::Making);
-        Ok(())
+        slots.insert(id, slot);
+        self.count.send_replace(slots.len());
+    }
+
+    fn remove(&self, id: &str) {
+        let mut slots = self.slots();
+        slots.remove(id);
+        self.count.send_replace(slots.len());
     }
 
     /// Starts the init ([`INIT`]) or an exec; gives the pid to report.
@@ -142,6 +159,19 @@ impl Tasks {
         let gone = || TaskError::NoProcess { id: id.to_owned(), exec: exec_id.to_owned() };
         let exit = *exit.wait_for(Option::is_some).await.map_err(|_| gone())?;
         exit.ok_or_else(gone)
+    }
+
+    /// Waits until there has been no task for so long. A containerd that was killed before it could say Shutdown does not say
+    /// it later: 1.6 takes a shim without a task up again, and forgets it.
+    pub async fn idle(&self, long: Duration) {
+        let mut count = self.count.subscribe();
+        loop {
+            let none = count.wait_for(|count| *count == 0).await.is_ok();
+            // The sender is this very object.
+            if none && timeout(long, count.wait_for(|count| *count > 0)).await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Whether no task is there, or on its way.

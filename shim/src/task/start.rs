@@ -1,11 +1,13 @@
 //! From a created container to a running one: its network first, because clients fill the namespace between Create and
 //! Start, and then its init. Owns the order.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use vminitd_api::containerd::api::StartRequest;
 use vminitd_api::network::ApplyRequest;
 
+use super::ground::Ground;
 use super::link::{LONG, SHORT};
 use super::{Entry, TaskError};
 use crate::client::INIT;
@@ -23,6 +25,9 @@ impl Entry {
     pub(super) async fn start_init(&self) -> Result<u32, TaskError> {
         let mut ground = self.ground.try_lock().map_err(|_| self.busy("start"))?;
         if !ground.wired {
+            if let Some(limit) = ground.network_limits() {
+                tracing::warn!(id = self.container.id(), "{limit}");
+            }
             match &ground.plan.network {
                 Network::Host => self.user_network(&ground.plan.net_sysctls).await?,
                 Network::New | Network::At(_) => self.network(&mut ground).await?,
@@ -48,9 +53,12 @@ impl Entry {
     }
 
     /// Joins the interfaces that the namespace has by now to NICs of the machine.
-    async fn network(&self, ground: &mut super::ground::Ground) -> Result<(), TaskError> {
+    async fn network(&self, ground: &mut Ground) -> Result<(), TaskError> {
         let Some(namespace) = ground.network() else { return Ok(()) };
         let survey = net::survey(&namespace).await?;
+        for what in survey.left_out() {
+            tracing::warn!(id = self.container.id(), "{what}");
+        }
         let wired = self.wire(ground, &survey).await;
         if wired.is_err() {
             ground.unwire().await;
@@ -58,7 +66,7 @@ impl Entry {
         wired
     }
 
-    async fn wire(&self, ground: &super::ground::Ground, survey: &Survey) -> Result<(), TaskError> {
+    async fn wire(&self, ground: &Ground, survey: &Survey) -> Result<(), TaskError> {
         let apply = survey.apply(&ground.plan.net_sysctls);
         if !survey.is_empty() {
             let (taps, qdiscs) = survey.wiring();
@@ -69,10 +77,7 @@ impl Entry {
     }
 
     /// The host's network by QEMU's user-mode networking. Nothing can reach the container from outside.
-    async fn user_network(
-        &self,
-        sysctls: &std::collections::BTreeMap<String, String>,
-    ) -> Result<(), TaskError> {
+    async fn user_network(&self, sysctls: &BTreeMap<String, String>) -> Result<(), TaskError> {
         tracing::info!(
             id = self.container.id(),
             "host networking is user-mode networking in a microVM: no connections come in, and pings do not go out"

@@ -6,14 +6,14 @@ use super::child::FIRST_FD;
 use super::VmConfig;
 
 /// Kernel arguments of every machine: the first makes a panic end the machine (with `-no-reboot`), the others spare
-/// 0.6 s of boot in emulation (crypto self tests, patching of SMP alternatives), and the test of the timer, which fails when
-/// the host is too busy to let it tick in time, and is a panic then.
+/// 0.6 s of boot in emulation (crypto self tests, patching of SMP alternatives), and the test of the timer, which
+/// fails when the host is too busy to let it tick in time, and is a panic then.
 const APPEND: &str = "quiet panic=-1 cryptomgr.notests noreplace-smp no_timer_check";
 
 const KVM: &str = "-accel kvm -cpu host";
 
-/// All processors in one thread of QEMU: with one for each, two processors of a guest have been seen to wait for each other
-/// for ever in the kernel (soft lockups, QEMU 7.2).
+/// All processors in one thread of QEMU: with one for each, two processors of a guest have been seen to wait for each
+/// other for ever in the kernel (soft lockups, QEMU 7.2).
 const TCG: &str = "-accel tcg,thread=single";
 
 /// QEMU's own seccomp filter: no change of user, no other programs, no change of priorities (qemu(1), `-sandbox`).
@@ -82,8 +82,8 @@ fn port(index: u8) -> Vec<String> {
     words(&format!("-device pcie-root-port,id={},chassis={chassis}", nic_port(index)))
 }
 
-/// Each in a set of descriptors of its own, which QEMU opens by a path (qemu(1), `-add-fd`). `auto-read-only` would open
-/// for reading first, for which such a set has no descriptor.
+/// Each in a set of descriptors of its own, which QEMU opens by a path (qemu(1), `-add-fd`). `auto-read-only` would
+/// open for reading first, for which such a set has no descriptor.
 fn disks(config: &VmConfig) -> Vec<String> {
     let mut args = Vec::new();
     for (index, disk) in config.disks.iter().enumerate() {

@@ -20,8 +20,8 @@ use super::tail::Tail;
 use super::{User, VmError};
 use crate::sys::Pidfd;
 
-/// How long a killed process may take to go; it is only longer if the machine is stuck in the kernel. Below the 3 s that
-/// containerd gives a shutdown.
+/// How long a killed process may take to go; it is only longer if the machine is stuck in the kernel. Below the 3 s
+/// that containerd gives a shutdown.
 const REAP: Duration = Duration::from_secs(2);
 /// What a process has written can be read as soon as it has ended, unless a child of its own holds the pipe.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -104,8 +104,8 @@ pub(super) struct Child {
 }
 
 impl Child {
-    /// Starts the program under setpriv(1), which arms the parent-death signal without `unsafe`: it is killed even if we
-    /// are. One that we die before it is armed, within a millisecond or two, outlives us.
+    /// Starts the program under setpriv(1), which arms the parent-death signal without `unsafe`: it is killed even if
+    /// we are. One that we die before it is armed, within a millisecond or two, outlives us.
     pub(super) fn start(program: Program<'_>) -> Result<Child, VmError> {
         let (part, grace) = (program.part, program.grace);
         let failed = |source| VmError::Start { part, source };
@@ -125,6 +125,11 @@ impl Child {
     /// Its number, which stays its own until it is dropped or stopped.
     pub(super) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The end of what it has said, without the output that was piped.
+    pub(super) fn said(&self) -> String {
+        self.tail.text()
     }
 
     /// By which its end is seen.

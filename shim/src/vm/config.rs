@@ -23,7 +23,8 @@ pub struct Disk {
     pub read_only: bool,
 }
 
-/// A folder of the host that the guest sees, with all that is mounted below it then or later, by a virtiofsd of its own.
+/// A folder of the host that the guest sees, with all that is mounted below it then or later, by a virtiofsd of its
+/// own.
 #[derive(Debug, Clone)]
 pub struct Share {
     /// Mounts that are made below it later reach the guest if it is a shared mount (mount_namespaces(7)).
@@ -68,8 +69,8 @@ pub struct VmConfig {
     pub cpus: u32,
     pub disks: Vec<Disk>,
     pub share: Option<Share>,
-    /// Who QEMU runs as, without capabilities; without one, it and its backends may do what we may. It must be able to read
-    /// the kernel and the initrd by their modes, but need not reach them, or anything else.
+    /// Who QEMU runs as, without capabilities; without one, it and its backends may do what we may. It must be able
+    /// to read the kernel and the initrd by their modes, but need not reach them, or anything else.
     pub user: Option<User>,
     /// The processors of the host that QEMU may use, as taskset(1) takes them: "0-2,5".
     pub cpuset: Option<String>,
@@ -103,8 +104,8 @@ const PORTS: (u32, u32) = (1024, 1025);
 const STREAM_CLOSE: &str = "-stream-close=eof";
 
 impl VmConfig {
-    /// A machine of 512 MiB and one processor, with a console, from the artefacts in `build`: `vmlinuz`, `initrd.img` and
-    /// `vhost-device-vsock`.
+    /// A machine of 512 MiB and one processor, with a console, from the artefacts in `build`: `vmlinuz`, `initrd.img`
+    /// and `vhost-device-vsock`.
     pub fn new(build: &std::path::Path, dir: PathBuf) -> VmConfig {
         VmConfig {
             kernel: build.join("vmlinuz"),

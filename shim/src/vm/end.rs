@@ -5,10 +5,18 @@ use std::fmt;
 use std::future::{pending, Future};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::{waitid, WaitId, WaitIdOptions, WaitIdStatus};
+use tokio::time::timeout;
 
 use crate::sys::Pidfd;
+
+/// How the status of a process begins that was not killed.
+const EXITED: &str = "ended with status ";
+/// A QEMU that ends closes its connections first, and virtiofsd may have ended of that before QEMU is seen to; a
+/// millisecond earlier, on a host that is not too busy.
+const FOLLOWS: Duration = Duration::from_millis(200);
 
 /// A process of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -99,12 +107,19 @@ impl Watch {
     /// Waits for the first death. `told` is to give the reason of QEMU's shutdown once that has ended.
     pub(super) async fn ended(self, told: impl Future<Output = Option<String>>) -> Ended {
         let Watch { qemu, vsock, virtiofsd } = self;
-        tokio::select! {
-            // In this order because virtiofsd ends a moment after QEMU, while QEMU outlives its backends.
+        let (part, status) = tokio::select! {
             biased;
-            () = qemu.ended() => Ended::Qemu(ExitReason::new(told.await.as_deref(), status(&qemu))),
-            status = end_of(virtiofsd) => Ended::Backend { part: Part::Virtiofsd, status },
-            status = end_of(vsock) => Ended::Backend { part: Part::Vsock, status },
+            () = qemu.ended() => (Part::Qemu, status(&qemu)),
+            status = end_of(virtiofsd) => (Part::Virtiofsd, status),
+            status = end_of(vsock) => (Part::Vsock, status),
+        };
+        match part {
+            Part::Qemu => Ended::Qemu(ExitReason::new(told.await.as_deref(), status)),
+            // One that was not killed has lost its QEMU as a rule.
+            Part::Virtiofsd if status.starts_with(EXITED) && timeout(FOLLOWS, qemu.ended()).await.is_ok() => {
+                Ended::Qemu(ExitReason::new(told.await.as_deref(), self::status(&qemu)))
+            }
+            _ => Ended::Backend { part, status },
         }
     }
 }
@@ -130,7 +145,7 @@ pub(super) fn status(child: &Pidfd) -> String {
 
 fn words(status: &WaitIdStatus) -> String {
     match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => format!("ended with status {code}"),
+        (Some(code), _) => format!("{EXITED}{code}"),
         (_, Some(signal)) => format!("was killed by signal {signal}"),
         _ => "ended".to_string(),
     }

@@ -40,3 +40,13 @@ pub enum VmError {
     #[error("see phase {phase}: the console has ended")]
     NoConsole { phase: String },
 }
+
+impl VmError {
+    /// The same, with what another part said added to what the ended one did.
+    pub(super) fn quoting(mut self, other: Part, said: &str) -> VmError {
+        if let VmError::Ended { log, .. } = &mut self {
+            *log = format!("{log}; {}: {said}", other.name());
+        }
+        self
+    }
+}

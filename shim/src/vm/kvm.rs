@@ -1,5 +1,5 @@
-//! Whether KVM runs a kernel here. `/dev/kvm` alone does not say: where virtualisation is nested badly it opens, and the
-//! guest hangs before its first instruction counts. So one kernel is tried, once in a process.
+//! Whether KVM runs a kernel here. `/dev/kvm` alone does not say: where virtualisation is nested badly it opens, and
+//! the guest hangs before its first instruction counts. So one kernel is tried, once in a process.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -15,15 +15,18 @@ use super::child::{Child, Program, Rights, FIRST_FD};
 use super::{args, Part, VmError, QEMU};
 
 const DEVICE: &str = "/dev/kvm";
+/// The mode bits by which a group may read and write.
+const GROUP_USES: u32 = 0o060;
 
 /// A kernel under KVM speaks within some 100 ms; one that has not by now never will.
 const PROBE: Duration = Duration::from_secs(2);
 
 static USABLE: OnceCell<bool> = OnceCell::const_new();
 
-/// The group of `/dev/kvm`, in which a user must be who is to use it.
+/// The group that may use `/dev/kvm`, if there is one. That of root is none: much else on a host is open to it.
 pub(super) fn group() -> Option<u32> {
-    fs::metadata(DEVICE).ok().map(|device| device.gid())
+    let device = fs::metadata(DEVICE).ok()?;
+    (device.gid() != 0 && device.mode() & GROUP_USES == GROUP_USES).then(|| device.gid())
 }
 
 /// Tries `kernel` under KVM with these rights, or recalls how that went. Takes [`PROBE`] at most, once.

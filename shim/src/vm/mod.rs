@@ -73,8 +73,8 @@ impl Vm {
     /// not be one that ends earlier, as those of `spawn_blocking` do.
     ///
     /// # Errors
-    /// `Missing`, `Unreadable`, `Dir` and `PathTooLong` before anything is started; `Start` and `Ended` for programs that
-    /// do not run, `Qmp` and `Timeout` for those that do not serve.
+    /// `Missing`, `Unreadable`, `Dir` and `PathTooLong` before anything is started; `Start` and `Ended` for programs
+    /// that do not run, `Qmp` and `Timeout` for those that do not serve.
     pub async fn launch(config: VmConfig) -> Result<Vm, VmError> {
         Vm::launch_telling(config, |_, _| ()).await
     }
@@ -109,7 +109,12 @@ impl Vm {
             Some(out) => Console::copy(out, config.console_log(), launch),
             None => Console::none(),
         };
-        let (qemu, qmp) = greet(qemu, ours).await?;
+        // A virtiofsd that does not run is what a QEMU with a share ends of.
+        let besides = |error: VmError| match &virtiofsd {
+            Some(virtiofsd) => error.quoting(Part::Virtiofsd, &virtiofsd.said()),
+            None => error,
+        };
+        let (qemu, qmp) = greet(qemu, ours).await.map_err(besides)?;
         Ok(Vm { qemu, virtiofsd, backend: Some(backend), generation: 0, qmp, console, config, kvm })
     }
 
@@ -187,8 +192,9 @@ impl Vm {
         }
     }
 
-    /// Plugs in a network interface on port `index`, from 0 to below [`VmConfig::nic_ports`]. The guest sees it some 50 ms
-    /// later. QEMU keeps the tap, which must have been opened with `IFF_VNET_HDR` for the guest to leave checksums to us.
+    /// Plugs in a network interface on port `index`, from 0 to below [`VmConfig::nic_ports`]. The guest sees it some
+    /// 50 ms later. QEMU keeps the tap, which must have been opened with `IFF_VNET_HDR` for the guest to leave
+    /// checksums to us.
     ///
     /// # Errors
     /// `Qmp`: QEMU refused, or is gone; nothing was plugged in then.

@@ -1,4 +1,5 @@
-//! A small client of the QEMU Machine Protocol: commands one at a time, the events, and the reason of the machine's end.
+//! A small client of the QEMU Machine Protocol: commands one at a time, the events, and the reason of the machine's
+//! end.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -6,13 +7,15 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags, UnixAddr};
 use serde_json::{json, Value};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Interest};
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch, Mutex};
 use tokio::time::timeout;
+use tokio_util::codec::{FramedRead, LinesCodec};
 
 use super::VmError;
 
@@ -23,6 +26,9 @@ const REPLIES: usize = 16;
 
 /// Events that are kept for those who ask for them later; a machine that nothing is plugged into has a handful.
 const EVENTS: usize = 256;
+
+/// What is asked here is answered in a few kilobytes; a QEMU that a guest has taken over must not fill our memory.
+const LINE_MAX: usize = 256 << 10;
 
 /// A connection to QEMU's monitor.
 #[derive(Debug)]
@@ -157,7 +163,7 @@ fn refused(command: &str, reason: impl ToString) -> VmError {
 }
 
 async fn read(from: OwnedReadHalf, reply: mpsc::Sender<Value>, tell: watch::Sender<News>) {
-    let mut lines = BufReader::new(from).lines();
+    let mut lines = FramedRead::new(from, LinesCodec::new_with_max_length(LINE_MAX));
     while let Some(message) = next(&mut lines).await {
         if message.get("event").is_some() {
             tell.send_modify(|news| news.add(message));
@@ -167,14 +173,14 @@ async fn read(from: OwnedReadHalf, reply: mpsc::Sender<Value>, tell: watch::Send
     }
 }
 
-async fn next(lines: &mut tokio::io::Lines<BufReader<OwnedReadHalf>>) -> Option<Value> {
-    let line: io::Result<Option<String>> = lines.next_line().await;
-    serde_json::from_str(&line.ok()??).ok()
+async fn next(lines: &mut FramedRead<OwnedReadHalf, LinesCodec>) -> Option<Value> {
+    serde_json::from_str(&lines.next().await?.ok()?).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncBufReadExt, BufReader};
 
     /// Answers each command in turn with the given lines, then hangs up.
     async fn monitor(peer: UnixStream, answers: Vec<&'static str>) {

@@ -1,5 +1,5 @@
-//! The end of what a program says. Owns a bound: whatever a guest makes its machine say, this keeps the last of it only,
-//! and nothing on a disk.
+//! The end of what a program says. Owns a bound: whatever a guest makes its machine say, this keeps the last of it
+//! only, and nothing on a disk.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::json;
-use vminit_shim::vm::{ExitReason, Part, User, Vm, VmConfig, VmError};
+use vminit_shim::vm::{Ended, ExitReason, Part, User, Vm, VmConfig, VmError};
 
 use super::machine::{folder, full, plain, BOOT};
 
@@ -16,6 +16,7 @@ async fn a_guest_whose_kernel_panics_is_a_dead_vm() {
     let append_extra = "rdinit=/none init=/none".to_string();
     let mut vm = Vm::launch(VmConfig { append_extra, ..plain(dir.path()) }).await.unwrap();
     assert_eq!(vm.wait_exit(BOOT).await.unwrap(), ExitReason::GuestReset);
+    assert_eq!(vm.ended().await, Ended::Qemu(ExitReason::GuestReset));
     let late = vm.wait_milestone("serve", BOOT).await.unwrap_err();
     assert!(matches!(late, VmError::NoConsole { .. }), "{late}");
     let console = fs::read_to_string(vm.console_log()).unwrap();
@@ -74,4 +75,16 @@ async fn a_qemu_that_does_not_run_is_quoted_and_leaves_nothing() {
     for (part, pid) in began {
         assert!(super::machine::is_reaped(pid), "{part:?}");
     }
+}
+
+#[tokio::test]
+async fn a_virtiofsd_that_does_not_run_is_quoted() {
+    let dir = folder();
+    let broken = dir.path().join("virtiofsd");
+    fs::write(&broken, "#!/bin/sh\necho it is broken >&2\nexit 1\n").unwrap();
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut config = full(dir.path());
+    config.share.as_mut().unwrap().virtiofsd = broken;
+    let refused = Vm::launch(config).await.unwrap_err().to_string();
+    assert!(refused.contains("virtiofsd: it is broken"), "{refused}");
 }

@@ -19,6 +19,8 @@ pub const BOOT: Duration = Duration::from_secs(60);
 pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Between two looks at what tells of no change.
 pub const LOOK: Duration = Duration::from_millis(5);
+/// Names another virtiofsd than the one that is found.
+const VIRTIOFSD_VARIABLE: &str = "VMINIT_TEST_VIRTIOFSD";
 /// Where Debian has QEMU's virtiofsd, and where others have that in Rust.
 const VIRTIOFSD: [&str; 3] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/bin/virtiofsd"];
 pub const TAG: &str = "share";
@@ -43,7 +45,8 @@ pub fn plain(dir: &Path) -> VmConfig {
 pub fn full(dir: &Path) -> VmConfig {
     let share = dir.join("share");
     fs::create_dir_all(&share).expect("make a folder");
-    let virtiofsd = VIRTIOFSD.iter().map(PathBuf::from).find(|path| path.exists());
+    let named = std::env::var_os(VIRTIOFSD_VARIABLE).map(PathBuf::from);
+    let virtiofsd = named.or_else(|| VIRTIOFSD.iter().map(PathBuf::from).find(|path| path.exists()));
     let virtiofsd = virtiofsd.expect("virtiofsd is installed");
     let user = Some(User::named("nobody").expect("it is on every host"));
     VmConfig { share: Some(Share { dir: share, virtiofsd, tag: TAG.into() }), user, ..plain(dir) }
