@@ -1,6 +1,7 @@
 //! The host side of vminitd: microVMs and a typed client. It owns the host's ends of the wire and of the virtual
 //! machine; it never holds anything that the guest needs.
 
+mod caller;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{chown, symlink, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{chown, symlink, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -251,6 +251,29 @@ fn a_root_on_disks_leaves_only_volumes_in_the_share() {
         let refused = room.stage().unwrap_err().to_string();
         assert!(refused.contains(why), "{refused}");
     }
+}
+
+#[test]
+fn what_a_root_on_disks_writes_to_on_the_host_is_in_the_share_on_one_mount() {
+    let Some(mut room) = Room::new() else { return };
+    let image = room.file("image");
+    let [upper, work] = ["snapshot/fs", "snapshot/work"].map(|name| room.dir(name));
+    fs::set_permissions(&upper, fs::Permissions::from_mode(0o751)).unwrap();
+    let options = [format!("upperdir={}", upper.display()), format!("workdir={}", work.display())];
+    let overlay = entry("format/mkdir/overlay", "overlay", options.into());
+    room.mounts = vec![entry("erofs", image.to_str().unwrap(), vec!["loop".into()]), overlay];
+    let mut staged = room.stage().unwrap();
+    let root = staged.guest_mounts().last().unwrap();
+    let place = "{{ mount 1 }}/upper";
+    assert_eq!(root.options, [format!("upperdir={place}/fs"), format!("workdir={place}/work")]);
+    let shared = staged.share().join("upper");
+    assert_eq!(fs::metadata(shared.join("fs")).unwrap().mode() & 0o777, 0o751);
+    fs::write(shared.join("work/new"), "text").unwrap();
+    fs::rename(shared.join("work/new"), shared.join("fs/new")).unwrap();
+    assert_eq!(read(upper.join("new")), "text");
+    assert!(is_read_only(fs::create_dir(staged.share().join("new"))));
+    staged.unmount().unwrap();
+    assert!(!shared.join("fs").exists());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{timeout, Instant};
 use vminit_shim::hooks::{ContainerState, Status};
 use vminit_shim::plan::Hook;
-use vminit_shim::state::{self, Exit, Process, Role, State, StateError, Wiring};
+use vminit_shim::state::{self, Deleted, Exit, Process, Role, State, StateError, Wiring};
 
 /// What all of this may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -41,7 +41,7 @@ fn sleeper() -> (Child, Process) {
     (child, process)
 }
 
-async fn cleanup(dir: &Path) -> Result<vminit_shim::cli::Deleted, StateError> {
+async fn cleanup(dir: &Path) -> Result<Deleted, StateError> {
     state::cleanup(dir, async |_: &Path, _: &Wiring| {}).await
 }
 
@@ -153,7 +153,7 @@ async fn cleanup_undoes_all_of_it_and_may_be_repeated() {
     };
     let deleted = state::cleanup(&dir, unwire).await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(4500));
-    assert_eq!((deleted.pid, deleted.exit_status, deleted.exited_at), (held.pid, 3, UNIX_EPOCH));
+    assert_eq!((deleted.pid, deleted.exit.status, deleted.exit.at), (held.pid, 3, UNIX_EPOCH));
     assert_eq!(unwired, Some((format!("/proc/{}/ns/net", held.pid).into(), state.wiring.clone())));
     timeout(PATIENCE, holder.wait()).await.unwrap().unwrap();
     assert!(!dir.exists());
@@ -161,7 +161,7 @@ async fn cleanup_undoes_all_of_it_and_may_be_repeated() {
     let seen: ContainerState = serde_json::from_str(&said).unwrap();
     assert_eq!(seen, ContainerState { status: Status::Stopped, pid: None, ..state.container });
     let again = cleanup(&dir).await.unwrap();
-    assert_eq!((again.pid, again.exit_status), (0, 137));
+    assert_eq!((again.pid, again.exit.status), (0, 137));
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn poststop_hooks_that_delete_ran_are_not_run_by_cleanup() {
     state.save(&dir).unwrap();
     state.poststop(&dir).await.unwrap();
     let deleted = cleanup(&dir).await.unwrap();
-    assert_eq!(deleted.exit_status, 137);
+    assert_eq!(deleted.exit.status, 137);
     assert_eq!(fs::read_to_string(bundle.path().join("log")).unwrap(), "a");
 }
 

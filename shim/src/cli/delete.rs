@@ -4,7 +4,7 @@
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use protobuf::well_known_types::timestamp::Timestamp;
 use protobuf::{Message, MessageField};
@@ -13,19 +13,10 @@ use vminitd_api::containerd::api::DeleteResponse;
 
 use super::start::ADDRESS_FILE;
 use super::{socket, Call, DeleteError, UNIX};
+use crate::state::Deleted;
 
 /// containerd kills the command after 5 s; this leaves it time to say so.
 const DEADLINE: Duration = Duration::from_millis(4500);
-
-/// What is known of the end of a task's init.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deleted {
-    /// The pid that Task.Create answered; 0 if that was never.
-    pub pid: u32,
-    /// As of a shell: 137 for what was killed with its VM.
-    pub exit_status: u32,
-    pub exited_at: SystemTime,
-}
 
 /// Runs `cleanup` and removes the task's socket; gives the bytes to answer on standard output.
 ///
@@ -42,7 +33,7 @@ where
         // A shim that ended in order has removed it.
         let _ = fs::remove_file(socket);
     }
-    Ok(deleted.to_bytes())
+    Ok(response(deleted))
 }
 
 /// The socket that the bundle names, or where it would be by default. A name that no `start` of this task has made is
@@ -57,22 +48,20 @@ fn socket_left(call: &Call) -> Option<PathBuf> {
     }
 }
 
-impl Deleted {
-    fn to_bytes(self) -> Vec<u8> {
-        let since = self.exited_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let exited_at = Timestamp {
-            seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            nanos: i32::try_from(since.subsec_nanos()).expect("a second has 10^9 of them"),
-            ..Default::default()
-        };
-        let response = DeleteResponse {
-            pid: self.pid,
-            exit_status: self.exit_status,
-            exited_at: MessageField::some(exited_at),
-            ..Default::default()
-        };
-        response.write_to_bytes().expect("the message has no required fields")
-    }
+fn response(deleted: Deleted) -> Vec<u8> {
+    let since = deleted.exit.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let exited_at = Timestamp {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(since.subsec_nanos()).expect("a second has 10^9 of them"),
+        ..Default::default()
+    };
+    let response = DeleteResponse {
+        pid: deleted.pid,
+        exit_status: deleted.exit.status,
+        exited_at: MessageField::some(exited_at),
+        ..Default::default()
+    };
+    response.write_to_bytes().expect("the message has no required fields")
 }
 
 #[cfg(test)]
@@ -83,13 +72,15 @@ mod tests {
     use std::io;
     use std::path::Path;
 
+    use crate::state::Exit;
+
     fn call(bundle: &Path) -> Call {
         let (namespace, id, address) = ("n".into(), "i".into(), "/c.sock".into());
         Call { namespace, id, address, bundle: Some(bundle.to_owned()), debug: false }
     }
 
     fn deleted() -> Deleted {
-        Deleted { pid: 7, exit_status: 137, exited_at: UNIX_EPOCH + Duration::new(5, 6) }
+        Deleted { pid: 7, exit: Exit { status: 137, at: UNIX_EPOCH + Duration::new(5, 6) } }
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ mod start;
 mod stdin;
 
 pub use args::{Action, Call, Serving};
-pub use delete::{delete, Deleted};
+pub use delete::delete;
 pub use error::{DeleteError, InheritError, StartError, UsageError};
 pub use info::{info, version, RUNTIME};
 pub use log::init as init_log;

@@ -1,10 +1,13 @@
-//! Where a guest's port is reached: a Unix socket, or a port behind a hybrid-vsock socket. Owns that handshake and
-//! knows nothing of what is spoken afterwards.
+//! Where a guest's port is reached: a Unix socket, a port behind a hybrid-vsock socket, or one on the host's own vsock.
+//! Owns that handshake and knows nothing of what is spoken afterwards.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{connect, socket, SockFlag, SockType, SockaddrLike, VsockAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -21,17 +24,21 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// A vsock port of a microVM behind the socket of vhost-device-vsock, Firecracker or Cloud Hypervisor.
     HybridVsock { uds: PathBuf, port: u32 },
+    /// A vsock port of a microVM that has this address on the host's own vsock.
+    Vsock { cid: u32, port: u32 },
 }
 
 impl Endpoint {
     /// Makes one connection. Waits for as long as the backend takes to answer; the caller sets the bound.
     ///
     /// # Errors
-    /// `NotFound`, `ConnectionRefused`, `ConnectionReset` or `BrokenPipe` while nobody listens yet: try again.
+    /// `NotFound`, `ConnectionRefused`, `ConnectionReset` or `BrokenPipe` while nobody listens yet: try again; on the
+    /// host's own vsock also what connect(2) has for a machine that is not up.
     /// `InvalidData` if what answered is not a hybrid-vsock backend.
     pub async fn connect(&self) -> io::Result<UnixStream> {
         match self {
             Endpoint::Unix(path) => connect_unix(path).await,
+            Endpoint::Vsock { cid, port } => connect_stream(&VsockAddr::new(*cid, *port)).await,
             Endpoint::HybridVsock { uds, port } => {
                 let mut stream = connect_unix(uds).await?;
                 // One write: the backend drops a connection whose first line comes in pieces. What follows it
@@ -56,6 +63,26 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
             }
             other => return other,
         }
+    }
+}
+
+/// Connects to an address of any family, and gives the socket as a Unix one, which is what the rest of this crate and
+/// ttrpc take. Stream sockets are all read, written, shut down and closed alike; the address of a peer, which would not
+/// be one of unix(7), is asked for by nobody here.
+async fn connect_stream(address: &impl SockaddrLike) -> io::Result<UnixStream> {
+    let family = address.family().ok_or(io::ErrorKind::InvalidInput)?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(family, SockType::Stream, flags, None)?;
+    let begun = connect(socket.as_raw_fd(), address);
+    let stream = UnixStream::from_std(socket.into())?;
+    match begun {
+        Ok(()) => Ok(stream),
+        // Writable means connected, or failed (connect(2), EINPROGRESS).
+        Err(Errno::EINPROGRESS) => {
+            stream.writable().await?;
+            stream.take_error()?.map_or(Ok(stream), Err)
+        }
+        Err(errno) => Err(errno.into()),
     }
 }
 
@@ -104,6 +131,26 @@ mod tests {
         let mut rest = String::new();
         stream.unwrap().read_to_string(&mut rest).await.unwrap();
         assert_eq!(rest, "hello");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_connected_by_its_number_reads_writes_and_ends_as_any() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let address = nix::sys::socket::UnixAddr::new(&path).unwrap();
+        assert_eq!(connect_stream(&address).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+        let listener = UnixListener::bind(&path).unwrap();
+        let mut stream = connect_stream(&address).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        peer.write_all(b"hello").await.unwrap();
+        peer.shutdown().await.unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "hello");
+        stream.write_all(b"bye").await.unwrap();
+        stream.shutdown().await.unwrap();
+        peer.read_to_string(&mut said).await.unwrap();
+        assert_eq!(said, "hellobye");
     }
 
     #[tokio::test]

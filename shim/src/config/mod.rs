@@ -49,8 +49,9 @@ pub struct Machine {
     /// What no annotation and no limit of a container goes beyond.
     pub max_memory_mb: u32,
     pub max_cpus: u32,
-    /// Who QEMU runs as.
-    pub user: String,
+    /// QEMU runs as the user, and the group, of this number and the pid that stands for the container: no machine can
+    /// touch another's, or anybody else's.
+    pub uid_base: u32,
     /// Whether KVM may be used where it proves usable.
     pub kvm: bool,
 }
@@ -69,7 +70,7 @@ pub struct Allowed {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Vsock {
-    /// Use the kernel's vsock. Any process of the host can then dial a guest as the host, so it is off.
+    /// Use the host's own vsock ([`crate::vm::Vsock::Kernel`], which says why this is off).
     pub kernel: bool,
 }
 
@@ -109,7 +110,7 @@ impl Default for Machine {
             floor_mb: 192,
             max_memory_mb: 4096,
             max_cpus: 4,
-            user: "nobody".to_owned(),
+            uid_base: 0x7000_0000,
             kvm: true,
         }
     }
@@ -118,11 +119,11 @@ impl Default for Machine {
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("read {path}", path = .path.display())]
+    #[error("read {path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("understand {path}: {source}", path = .path.display())]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
-    #[error("{path}: {key} is {value}, and must be from {min} to {max}", path = .path.display())]
+    #[error("use {path}: {key} is {value}, and must be from {min} to {max}", path = .path.display())]
     Bounds { path: PathBuf, key: &'static str, value: u32, min: u32, max: u32 },
 }
 
@@ -157,6 +158,7 @@ impl Config {
             ("machine.overhead_mb", machine.overhead_mb, 0, memory),
             ("machine.max_cpus", cpus, 1, CPUS_MAX),
             ("machine.cpus", machine.cpus, 1, cpus),
+            ("machine.uid_base", machine.uid_base, UID_BASE_MIN, UID_BASE_MAX),
         ] {
             if !(min..=max).contains(&value) {
                 return Err(ConfigError::Bounds { path: path.to_owned(), key, value, min, max });
@@ -168,6 +170,12 @@ impl Config {
 
 /// The image is 15 MiB, unpacked in memory, and the kernel wants as much again.
 const FLOOR_MIN_MB: u32 = 64;
+
+/// Below are the users of the host itself.
+const UID_BASE_MIN: u32 = 1 << 16;
+
+/// With a pid, which is below 2^22 (PID_MAX_LIMIT, proc(5)), it is still a uid; that of all ones is none (setresuid(2)).
+const UID_BASE_MAX: u32 = u32::MAX - (1 << 22);
 
 /// 1 TiB: what a q35 machine of QEMU surely takes.
 const MEMORY_MAX_MB: u32 = 1 << 20;

@@ -12,6 +12,14 @@ pub struct Size {
 
 const MIB: u64 = 1 << 20;
 
+impl Size {
+    /// Whether a container reaches the end of the machine before its own limits.
+    pub fn is_below(&self, demand: &Demand) -> bool {
+        demand.memory.is_some_and(|bytes| bytes > u64::from(self.memory_mb) * MIB)
+            || demand.millicpus.is_some_and(|millicpus| millicpus > u64::from(self.cpus) * 1000)
+    }
+}
+
 impl Config {
     /// A limit of memory gets the guest's own share on top, so that the container reaches its limit before the machine
     /// has none left; a quota of processors is rounded up. Neither goes beyond what the file allows: the container's limits

@@ -10,7 +10,7 @@ mod rewrite;
 pub use event::{Event, Exited};
 pub use names::{host_pid, Names, Stdio};
 pub use publisher::{Publisher, Unsent};
-pub use rewrite::rewrite;
+pub use rewrite::{container_of, rewrite};
 
 #[cfg(test)]
 mod tests;

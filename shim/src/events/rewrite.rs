@@ -38,7 +38,8 @@ pub fn rewrite(event: Guest, names: &Names) -> Option<Event> {
     }
 }
 
-fn container_of(event: &Guest) -> Option<&str> {
+/// The container that an event of the guest is about.
+pub fn container_of(event: &Guest) -> Option<&str> {
     match event {
         Guest::Create { container_id, .. }
         | Guest::Start { container_id, .. }

@@ -1,9 +1,11 @@
 //! The mounts of a root as containerd hands them over, divided between host and guest: those of folders are the host's,
 //! whose result is shared; those of images, and templates about them, are the guest's. Pure.
 
+use std::path::PathBuf;
+
 use vminitd_api::containerd::api::Mount;
 
-use super::{RootfsError, TAG};
+use super::{upper, RootfsError, TAG};
 use crate::vm::Disk;
 
 /// What the host mounts; nothing else has a snapshotter that is not about devices.
@@ -14,6 +16,12 @@ const ON_DISK: [&str; 6] = ["erofs", "ext2", "ext3", "ext4", "squashfs", "xfs"];
 const NEVER_WRITTEN: [&str; 2] = ["erofs", "squashfs"];
 /// What begins a template, see docs/PROTOCOL.md, "The root file system".
 const TEMPLATE: &str = "{{";
+
+/// What the guest does before a mount; all else before the slash of a type is containerd's to do.
+const TRANSFORMS: [&str; 2] = ["format", "mkdir"];
+/// Options that no guest takes: its Create finds devices by a mount's source only, and has neither dm-verity nor maps of
+/// ids (docs/PROTOCOL.md, "The root file system").
+const NOT_OF_THE_GUEST: [&str; 4] = ["device=", "X-containerd.dmverity=", "uidmap=", "gidmap="];
 
 /// Who makes a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,27 +59,41 @@ pub(super) fn shared_root(read_only: bool) -> Vec<Mount> {
     vec![share(), root]
 }
 
-/// The disks, and what the guest mounts, when the root is on disks.
-pub(super) fn disk_root(mounts: &[Mount]) -> Result<(Vec<Disk>, Vec<Mount>), RootfsError> {
-    let mut disks = Vec::new();
-    let mut of_the_guest = Vec::with_capacity(mounts.len() + 1);
+/// What there is of a root that is on disks.
+#[derive(Debug, Default)]
+pub(super) struct DiskRoot {
+    pub disks: Vec<Disk>,
+    /// The folder of the host that is written to, if there is one: the share has it as [`upper::FOLDER`].
+    pub upper: Option<PathBuf>,
+    pub guest_mounts: Vec<Mount>,
+}
+
+/// Divides a root that is on disks.
+pub(super) fn disk_root(mounts: &[Mount]) -> Result<DiskRoot, RootfsError> {
+    let mut root = DiskRoot::default();
+    let place = share_index(mounts);
     for (index, mount) in mounts.iter().enumerate() {
         match maker(mount).ok_or_else(|| RootfsError::MountType(mount.type_.clone()))? {
             Maker::Host => return Err(mixed(mount, mounts)),
             Maker::GuestFromDisk => {
-                refuse_host_paths(mount, "")?;
+                refuse_options(mount, "")?;
                 let disk = disk(mount, index);
-                of_the_guest.push(from_disk(mount, &disk));
-                disks.push(disk);
+                root.guest_mounts.push(from_disk(mount, &disk));
+                root.disks.push(disk);
             }
             Maker::Guest => {
-                refuse_host_paths(mount, &mount.source)?;
-                of_the_guest.push(mount.clone());
+                let mut mount = mount.clone();
+                // Only the last comes after the share, and can name it.
+                if index == place {
+                    (mount, root.upper) = upper::into_share(&mount, place)?;
+                }
+                refuse_options(&mount, &mount.source)?;
+                root.guest_mounts.push(mount);
             }
         }
     }
-    of_the_guest.insert(share_index(mounts), share());
-    Ok((disks, of_the_guest))
+    root.guest_mounts.insert(place, share());
+    Ok(root)
 }
 
 fn share() -> Mount {
@@ -81,6 +103,9 @@ fn share() -> Mount {
 /// None if it is of a type that neither can mount.
 fn maker(mount: &Mount) -> Option<Maker> {
     let (transforms, kind) = mount.type_.rsplit_once('/').unwrap_or(("", &mount.type_));
+    if !transforms.is_empty() && !transforms.split('/').all(|name| TRANSFORMS.contains(&name)) {
+        return None;
+    }
     match (ON_DISK.contains(&kind), transforms) {
         (true, _) if !mount.source.contains(TEMPLATE) => Some(Maker::GuestFromDisk),
         (true, _) => Some(Maker::Guest),
@@ -104,8 +129,13 @@ fn mixed(host: &Mount, mounts: &[Mount]) -> RootfsError {
     RootfsError::Mixed { host: host.type_.clone(), guest }
 }
 
-/// A path that no template begins is one of the host, where the guest would find nothing, or something else.
-fn refuse_host_paths(mount: &Mount, source: &str) -> Result<(), RootfsError> {
+/// Besides options that no guest takes: a path that no template begins is one of the host, where the guest would find
+/// nothing, or something else.
+fn refuse_options(mount: &Mount, source: &str) -> Result<(), RootfsError> {
+    let unknown = |word: &&str| NOT_OF_THE_GUEST.iter().any(|option| word.starts_with(option));
+    if let Some(word) = words(mount).find(unknown) {
+        return Err(RootfsError::MountOption(word.to_owned()));
+    }
     let values = words(mount).filter_map(|option| option.split_once('=')).map(|(_, value)| value);
     let mut paths = values.flat_map(|value| value.split(':')).chain([source]);
     match paths.find(|path| path.starts_with('/')) {
@@ -146,7 +176,8 @@ mod tests {
 
     /// Disks are written as `serial path`, with `ro` behind those that are read-only.
     fn check(mounts: &[Mount], disks: &[&str], of_the_guest: &[Mount]) {
-        let (found, guest) = disk_root(mounts).unwrap();
+        let DiskRoot { disks: found, guest_mounts: guest, upper } = disk_root(mounts).unwrap();
+        assert_eq!(upper, None);
         let text = |disk: &Disk| {
             let read_only = if disk.read_only { " ro" } else { "" };
             format!("{} {}{read_only}", disk.serial, disk.path.display())
@@ -206,7 +237,7 @@ mod tests {
             ("erofs", &[], true),
             ("format/squashfs", &["rw"], true),
         ] {
-            let (disks, _) = disk_root(&[mount(kind, "/image", options)]).unwrap();
+            let disks = disk_root(&[mount(kind, "/image", options)]).unwrap().disks;
             assert_eq!(disks[0].read_only, read_only, "{kind} {options:?}");
         }
     }
@@ -222,6 +253,25 @@ mod tests {
     }
 
     #[test]
+    fn layers_on_images_beneath_folders_of_the_host_are_written_in_the_share() {
+        let layers = ["/images/2", "/images/1"].map(|image| mount("erofs", image, &["ro", "loop"]));
+        let overlay = |place: &str| {
+            let written = ["work", "fs"].map(|name| format!("{place}/{name}"));
+            let options = [format!("workdir={}", written[0]), format!("upperdir={}", written[1])];
+            mount(
+                "format/mkdir/overlay",
+                "overlay",
+                &[&options[0], &options[1], "lowerdir={{ overlay 0 1 }}"],
+            )
+        };
+        let root = disk_root(&[layers.as_slice(), &[overlay("/snapshots/7")]].concat()).unwrap();
+        assert_eq!(root.upper, Some("/snapshots/7".into()));
+        assert_eq!(root.disks.len(), 2);
+        assert_eq!(root.guest_mounts[2], share());
+        assert_eq!(root.guest_mounts[3], overlay("{{ mount 2 }}/upper"));
+    }
+
+    #[test]
     fn what_neither_side_can_mount_is_refused_by_name() {
         let erofs = || mount("erofs", "/image", &[]);
         let template = |option| mount("format/overlay", "overlay", &["lowerdir={{ mount 0 }}", option]);
@@ -229,9 +279,16 @@ mod tests {
             (vec![mount("btrfs", "/dev/x", &[])], "root of type \"btrfs\""),
             (vec![erofs(), mount("overlay", "overlay", &[])], "host's \"overlay\" and the guest's \"erofs\""),
             (vec![mount("none", "/a", &["rbind"]), erofs()], "host's \"none\" and the guest's \"erofs\""),
-            (vec![erofs(), template("upperdir=/snapshots/1/fs")], "/snapshots/1/fs is on the host"),
+            (vec![mount("mkfs/ext4", "/image", &[])], "root of type \"mkfs/ext4\""),
+            (vec![erofs(), template("upperdir=/")], "overlay in the guest: / is on the host"),
+            (vec![erofs(), template("upperdir=/1/fs"), erofs()], "/1/fs is on the host"),
             (vec![erofs(), template("lowerdir={{ mount 0 }}:/layer")], "/layer is on the host"),
-            (vec![mount("erofs", "/image", &["device=/other"]), erofs()], "/other is on the host"),
+            (vec![mount("erofs", "/image", &["ro,device=/other"]), erofs()], "option \"device=/other\""),
+            (
+                vec![mount("erofs", "/image", &["X-containerd.dmverity=/m"])],
+                "option \"X-containerd.dmverity=/m\"",
+            ),
+            (vec![erofs(), template("uidmap=0:1:2")], "option \"uidmap=0:1:2\""),
             (vec![erofs(), mount("format/bind", "/snapshots/1", &["rbind"])], "/snapshots/1 is on the host"),
         ] {
             let refused = disk_root(&mounts).unwrap_err().to_string();

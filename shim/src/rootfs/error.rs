@@ -26,6 +26,10 @@ pub enum RootfsError {
     Mixed { host: String, guest: String },
     #[error("mount the root's {kind} in the guest: {path} is on the host")]
     HostPath { kind: String, path: String },
+    /// An overlay writes to two folders of one mount.
+    #[error("mount the root with {one} and {other} to write to: they are not in one folder", one = .one.display(),
+        other = .other.display())]
+    Apart { one: PathBuf, other: PathBuf },
     #[error("make a disk of {path}: it is neither a file nor a block device", path = .0.display())]
     NoImage(PathBuf),
     /// mount(2) takes a page.

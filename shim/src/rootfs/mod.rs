@@ -1,6 +1,6 @@
 //! What the guest sees of the host's files: one folder that is shared with it, in which the container's root and its
-//! volumes are mounted, and the disks of a root that is on images. Owns these mounts and what the guest is told of them;
-//! never starts a process, and knows nothing of tasks.
+//! volumes are mounted; and of a root that is on images, these as disks, and in the share what is written to on the
+//! host. Owns these mounts and what the guest is told of them; never starts a process, and knows nothing of tasks.
 //!
 //! What is read-only is so by the host's mounts: root in the guest undoes whatever the guest's kernel was told. All is
 //! mounted before there is a guest, since it would not see what is put over a folder that it has looked up.
@@ -13,6 +13,7 @@ mod root;
 mod source;
 mod stage;
 mod tree;
+mod upper;
 
 use std::path::Path;
 

@@ -10,10 +10,11 @@ use nix::errno::Errno;
 use nix::mount::{umount2, MntFlags};
 use vminitd_api::containerd::api::Mount;
 
+use super::division::{all_of_the_host, disk_root, shared_root, DiskRoot};
 use super::error::{step, RootfsError};
 use super::source::Source;
 use super::tree::{open_place, Tree};
-use super::{division, root, Request};
+use super::{root, upper, Request};
 use crate::plan::{ReadOnly, Volume};
 use crate::sys::MountAttr;
 use crate::vm::Disk;
@@ -25,8 +26,8 @@ pub struct Staged {
     /// Where the root is put together.
     staging: PathBuf,
     root: Option<PathBuf>,
-    disks: Vec<Disk>,
-    guest_mounts: Vec<Mount>,
+    /// Of the guest's part of the root.
+    division: DiskRoot,
 }
 
 /// Mounts all that the container is to see of the host's files, in a mount namespace as [`super::own_namespace`] makes
@@ -35,15 +36,15 @@ pub struct Staged {
 /// # Errors
 /// Any but `Namespace`; nothing is mounted then.
 pub fn stage(request: &Request<'_>) -> Result<Staged, RootfsError> {
-    let on_host = division::all_of_the_host(request.mounts);
+    let on_host = all_of_the_host(request.mounts);
     let share = request.dir.join("share");
-    let (disks, guest_mounts) = match on_host {
-        true => (Vec::new(), division::shared_root(request.root.read_only)),
-        false => division::disk_root(request.mounts)?,
+    let division = match on_host {
+        true => DiskRoot { guest_mounts: shared_root(request.root.read_only), ..Default::default() },
+        false => disk_root(request.mounts)?,
     };
-    disks.iter().try_for_each(check_image)?;
+    division.disks.iter().try_for_each(check_image)?;
     let root = on_host.then(|| share.join("rootfs"));
-    let mut staged = Staged { root, share, staging: request.dir.join("staging"), disks, guest_mounts };
+    let mut staged = Staged { root, share, staging: request.dir.join("staging"), division };
     match staged.mount(request) {
         Ok(()) => Ok(staged),
         Err(error) => {
@@ -55,7 +56,7 @@ pub fn stage(request: &Request<'_>) -> Result<Staged, RootfsError> {
 }
 
 impl Staged {
-    /// The folder that virtiofsd is to serve as [`super::TAG`]. It is always there, if only with volumes in it.
+    /// The folder that virtiofsd is to serve as [`super::TAG`]. It is always there, if only for volumes.
     pub fn share(&self) -> &Path {
         &self.share
     }
@@ -67,12 +68,12 @@ impl Staged {
 
     /// Disks that the machine is to have.
     pub fn disks(&self) -> &[Disk] {
-        &self.disks
+        &self.division.disks
     }
 
     /// `rootfs` of the guest's Create: the share as the last but one, the root as the last.
     pub fn guest_mounts(&self) -> &[Mount] {
-        &self.guest_mounts
+        &self.division.guest_mounts
     }
 
     /// Takes away all that was mounted, here and where virtiofsd saw it; may be called again. Whoever still has a file
@@ -93,6 +94,9 @@ impl Staged {
         for (n, (source, _)) in volumes.iter().enumerate() {
             make_point(&self.volume(n), source.directory)?;
         }
+        if self.division.upper.is_some() {
+            make_dir(&self.share.join(upper::FOLDER))?;
+        }
         if let Some(root) = &self.root {
             make_dir(root)?;
             make_dir(&self.staging)?;
@@ -102,6 +106,11 @@ impl Staged {
             let tree = root::tree(request, &self.staging)?;
             tree.attach(path).map_err(step("mount the root on", path))?;
             detach(&self.staging)?;
+        }
+        if let Some(path) = &self.division.upper {
+            let tree = open_place(path).and_then(|folder| Tree::copy(folder.as_fd(), false));
+            let attached = tree.and_then(|tree| tree.attach(&self.share.join(upper::FOLDER)));
+            attached.map_err(step("share the folder", path))?;
         }
         for (n, (_, tree)) in volumes.into_iter().enumerate() {
             let path = self.volume(n);

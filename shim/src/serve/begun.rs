@@ -10,6 +10,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use ttrpc::asynchronous::{MethodHandler, Service, TtrpcContext};
 use ttrpc::{get_status, Code, Request, Response};
 
+use crate::caller;
+
 /// The one method that changes nothing and may take for ever: it does not hold up the end.
 const WAIT: &str = "Wait";
 
@@ -35,7 +37,9 @@ impl MethodHandler for Finished {
     async fn handler(&self, ctx: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
         let handler = self.handler.clone();
         let method = request.method.clone();
-        let call = async move { handler.handler(ctx, request).await };
+        let gone = CancellationToken::new();
+        let _gone = gone.clone().drop_guard();
+        let call = caller::serving(gone, async move { handler.handler(ctx, request).await });
         let Some(stop) = &self.stop else {
             return self.begun.spawn(call).await.unwrap_or_else(|_| Ok(panicked(&method)));
         };

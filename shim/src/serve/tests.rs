@@ -17,10 +17,11 @@ use vminitd_api::containerd::api;
 use vminitd_api::containerd::shim_async::{Task, TaskClient};
 
 use super::*;
+use crate::caller;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Its Kill waits for `go` and then says that it is done; Wait never answers, and says when it is dropped; Pause panics.
+/// Its Kill waits for `go` and then says that it is done; Resume waits until its caller has gone, and says so; Wait never answers, and says when it is dropped; Pause panics.
 #[derive(Default)]
 struct Odd {
     begun: Notify,
@@ -46,6 +47,13 @@ impl Task for Odd {
         let _ended = OnDrop(&self.done);
         self.begun.notify_one();
         std::future::pending().await
+    }
+
+    async fn resume(&self, _: &TtrpcContext, _: api::ResumeRequest) -> ttrpc::Result<api::Empty> {
+        self.begun.notify_one();
+        caller::gone().cancelled().await;
+        self.done.notify_one();
+        Ok(api::Empty::new())
     }
 
     async fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> ttrpc::Result<api::Empty> {
@@ -129,6 +137,16 @@ async fn a_handler_is_finished_though_its_caller_has_gone() {
     let other = TaskClient::new(served.connect().await);
     other.state(unlimited(), &api::StateRequest::new()).await.unwrap();
     served.task.go.notify_one();
+    timeout(SOON, served.task.done.notified()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_can_learn_that_its_caller_has_gone() {
+    let served = Served::start().await;
+    let client = TaskClient::new(served.connect().await);
+    let call = tokio::spawn(async move { client.resume(unlimited(), &api::ResumeRequest::new()).await });
+    served.task.begun.notified().await;
+    call.abort();
     timeout(SOON, served.task.done.notified()).await.unwrap();
 }
 

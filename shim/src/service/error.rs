@@ -23,10 +23,11 @@ fn code(error: &TaskError) -> Code {
     match error {
         E::NoTask(_) | E::NoProcess { .. } | E::Finished(_) => Code::NOT_FOUND,
         E::Exists(_) => Code::ALREADY_EXISTS,
-        E::Second { .. } | E::Busy { .. } => Code::FAILED_PRECONDITION,
+        E::Second { .. } | E::Busy { .. } | E::Unwired(_) | E::Left(_) => Code::FAILED_PRECONDITION,
         E::Uri(UriError::Unsupported { .. }) => Code::UNIMPLEMENTED,
         // Not UNIMPLEMENTED: containerd 2 would take that for a shim of the older API, and ask again.
         E::Refused(_) | E::Annotation(_) | E::Json { .. } | E::Uri(_) => Code::INVALID_ARGUMENT,
+        E::Abandoned => Code::CANCELLED,
         E::Late { .. } | E::NoExit(_) => Code::DEADLINE_EXCEEDED,
         E::Lost(_) | E::Client(_) | E::NotReady { .. } => Code::UNAVAILABLE,
         // As containerd's own shim answers what its runtime or the system refuses.

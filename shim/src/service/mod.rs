@@ -18,6 +18,7 @@ use vminitd_api::protobuf::well_known_types::timestamp::Timestamp;
 use vminitd_api::protobuf::MessageField;
 use vminitd_api::ttrpc::{self, asynchronous::TtrpcContext, get_status, Code};
 
+use crate::caller;
 use crate::events::Stdio;
 use crate::state::Exit;
 use crate::task::{CreateRequest, ExecRequest, Status, Tasks};
@@ -52,6 +53,11 @@ fn create_request(req: CreateTaskRequest) -> ttrpc::Result<CreateRequest> {
 fn exec_request(req: ExecProcessRequest) -> ttrpc::Result<ExecRequest> {
     if req.exec_id.is_empty() {
         return Err(invalid("an exec needs an id"));
+    }
+    // In events this id means the init.
+    if req.exec_id == req.id {
+        let text = format!("an exec cannot have the id of its container: {}", req.exec_id);
+        return Err(invalid(text));
     }
     let process = json(req.spec, "the process of an exec")?;
     let (stdin, stdout, stderr, terminal) = (req.stdin, req.stdout, req.stderr, req.terminal);
@@ -93,7 +99,7 @@ fn since_epoch(time: SystemTime) -> (i64, i32) {
 #[async_trait]
 impl Task for TaskService {
     async fn create(&self, _: &TtrpcContext, req: CreateTaskRequest) -> ttrpc::Result<CreateTaskResponse> {
-        let pid = self.tasks.create(create_request(req)?).await.map_err(to_ttrpc)?;
+        let pid = self.tasks.create(create_request(req)?, caller::gone()).await.map_err(to_ttrpc)?;
         Ok(CreateTaskResponse { pid, ..Default::default() })
     }
 
@@ -200,5 +206,23 @@ impl Task for TaskService {
             self.stop.cancel();
         }
         Ok(Empty::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exec_has_an_id_of_its_own() {
+        let request = |exec_id: &str| {
+            let spec = MessageField::some(Any { value: b"{}".to_vec(), ..Default::default() });
+            ExecProcessRequest { id: "c".into(), exec_id: exec_id.into(), spec, ..Default::default() }
+        };
+        assert!(exec_request(request("e")).is_ok());
+        for exec_id in ["", "c"] {
+            let refused = exec_request(request(exec_id)).unwrap_err();
+            assert!(refused.to_string().contains("INVALID_ARGUMENT"), "{refused}");
+        }
     }
 }

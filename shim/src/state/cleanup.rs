@@ -6,8 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{timeout_at, Instant};
 
-use super::{remove, Role, State, StateError, Wiring};
-use crate::cli::Deleted;
+use super::{remove, Exit, Role, State, StateError, Wiring};
 use crate::hooks::{self, ContainerState, Status};
 
 /// The marker of the `poststop` hooks, in the container's folder.
@@ -23,6 +22,15 @@ const HOOK: Duration = Duration::from_millis(700);
 const KILL: Duration = Duration::from_millis(300);
 /// 128 + SIGKILL, as of a shell.
 const KILLED: u32 = 137;
+
+/// What is known of the end of a task's init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted {
+    /// The pid that Task.Create answered; 0 if that was never.
+    pub pid: u32,
+    /// 137, and now, for what was killed with its VM.
+    pub exit: Exit,
+}
 
 impl State {
     /// Runs those `poststop` hooks that have not run yet; `dir` is the container's folder. The holder has to be gone.
@@ -62,11 +70,12 @@ impl State {
 
     fn deleted(&self) -> Deleted {
         let pid = self.processes.get(&Role::Holder).map_or(0, |holder| holder.pid);
-        match self.exit {
-            Some(exit) => Deleted { pid, exit_status: exit.status, exited_at: exit.at },
-            None => Deleted { pid, exit_status: KILLED, exited_at: SystemTime::now() },
-        }
+        Deleted { pid, exit: self.exit.unwrap_or_else(killed) }
     }
+}
+
+fn killed() -> Exit {
+    Exit { status: KILLED, at: SystemTime::now() }
 }
 
 /// Kills whatever is left of the container in `dir`, has its network unwired, runs its `poststop` hooks and removes the
@@ -83,7 +92,7 @@ where
     let deadline = Instant::now() + ALL;
     let Some(state) = State::load(dir)? else {
         remove(dir)?;
-        return Ok(Deleted { pid: 0, exit_status: KILLED, exited_at: SystemTime::now() });
+        return Ok(Deleted { pid: 0, exit: killed() });
     };
     let vm = state.kill_recorded(&[Role::Shim, Role::Qemu, Role::Vsock, Role::Virtiofsd], VM).await;
     let hook = state.end_hook().await;

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-pub use cleanup::cleanup;
+pub use cleanup::{cleanup, Deleted};
 pub use error::StateError;
 pub use process::Process;
 pub use store::{dir, remove};

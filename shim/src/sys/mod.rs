@@ -4,7 +4,9 @@
 mod interface;
 mod mount_attr;
 mod pidfd;
+mod vhost;
 
 pub(crate) use interface::{bring_up_loopback, make_tap};
 pub(crate) use mount_attr::{set_mount_attr, MountAttr};
 pub(crate) use pidfd::Pidfd;
+pub(crate) use vhost::take_guest_cid;

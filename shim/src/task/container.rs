@@ -2,6 +2,7 @@
 //! what is published; everything in it comes from the guest's events, or from the end of its machine.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use super::process::{Process, Snapshot};
 use super::record::Record;
 use super::TaskError;
 use crate::client::{Event as Guest, INIT};
-use crate::events::{host_pid, rewrite, Event, Exited, Names, Publisher};
+use crate::events::{container_of, host_pid, rewrite, Event, Exited, Names, Publisher};
 use crate::state::Exit;
 use crate::stdio::{Relays, EXIT_DRAIN};
 
@@ -57,7 +58,7 @@ impl Container {
         self.table().created = true;
     }
 
-    /// Notes that whoever created a process has been told.
+    /// Notes that whoever created a process is being told.
     pub fn answered(&self, exec_id: &str) {
         // Without relays there is nothing to hold.
         let _ = self.with_relays(exec_id, Relays::hold_stdin);
@@ -75,6 +76,12 @@ impl Container {
             process.guest_pid = guest_pid;
         }
         self.names.pid(exec_id, guest_pid)
+    }
+
+    fn pid_is_known(&self, guest_pid: u32) {
+        if let Some(init) = self.table().processes.get_mut(INIT) {
+            init.guest_pid = guest_pid;
+        }
     }
 
     pub fn paused(&self, paused: bool) {
@@ -112,6 +119,23 @@ impl Container {
         relays.map(look).ok_or_else(|| TaskError::Finished(self.process_name(exec_id)))
     }
 
+    /// Has stdin end with its last client. Gives what to wait for before the guest is told, to the first who asks.
+    pub fn close_stdin(
+        &self,
+        exec_id: &str,
+    ) -> Result<Option<impl Future<Output = ()> + Send + 'static>, TaskError> {
+        let mut table = self.table();
+        self.find(&table, exec_id)?;
+        let process = table.processes.get_mut(exec_id).filter(|process| process.relays.is_some());
+        let process = process.ok_or_else(|| TaskError::Finished(self.process_name(exec_id)))?;
+        let first = process.begin_to_close();
+        let relays = process.relays.as_ref().filter(|_| first);
+        Ok(relays.map(|relays| {
+            relays.close_stdin();
+            relays.stdin_ended()
+        }))
+    }
+
     /// Takes a process out for good.
     pub fn remove(&self, exec_id: &str) -> Option<Process> {
         self.table().processes.remove(exec_id)
@@ -124,13 +148,17 @@ impl Container {
 
     /// Takes in what the guest says, and publishes it in the host's words.
     pub fn hear(self: &Arc<Self>, event: Guest) {
+        if container_of(&event) != Some(self.id()) {
+            return;
+        }
         match &event {
-            Guest::Exit { container_id, id, status, .. } if container_id == self.id() => {
+            Guest::Exit { id, status, .. } => {
                 let exec_id = if self.names.is_init(id) { INIT } else { id };
                 return self.ended(exec_id, *status);
             }
             // The end of a task is told when nothing of it is left on the host.
-            Guest::Exit { .. } | Guest::Delete { .. } => return,
+            Guest::Delete { .. } => return,
+            Guest::Create { pid, .. } => self.pid_is_known(*pid),
             Guest::Start { pid, .. } => drop(self.started(INIT, *pid)),
             Guest::ExecStarted { exec_id, pid, .. } => drop(self.started(exec_id, *pid)),
             Guest::Paused { .. } => self.paused(true),

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use vminitd_api::bundle;
 use vminitd_api::containerd::api::{CreateTaskRequest, Mount};
 
 use super::container::Container;
-use super::ground::Ground;
+use super::ground::{Ground, Wiring};
 use super::link::{Link, LONG, LONGEST};
 use super::machine::{Machine, Ready};
 use super::record::Record;
@@ -30,10 +31,15 @@ use crate::plan::{self, Plan, World};
 use crate::rootfs;
 use crate::state::{self, Role, State};
 use crate::stdio::{Ends, Owner, Relays, StdioSpec};
-use crate::vm::{Accel, Share, User, VmConfig};
+use crate::vm::{Accel, Share, User, VmConfig, Vsock};
 
 /// The file of a bundle, on the host and in the guest.
 const CONFIG: &str = "config.json";
+/// NICs that can be plugged into a machine. nerdctl and docker make one for each network of a container; more than a few are
+/// not heard of.
+const NIC_PORTS: u8 = 8;
+/// A guest that is ready takes a stream within milliseconds.
+const DIAL: Duration = Duration::from_secs(15);
 
 /// A container to be created, in containerd's words.
 #[derive(Debug, Clone)]
@@ -48,7 +54,11 @@ pub struct CreateRequest {
 ///
 /// # Errors
 /// That of the step that failed.
-pub(super) async fn create(host: &Host, request: CreateRequest) -> Result<Entry, TaskError> {
+pub(super) async fn create(
+    host: &Host,
+    request: CreateRequest,
+    gone: CancellationToken,
+) -> Result<Entry, TaskError> {
     let begun = Instant::now();
     let spec = {
         let Stdio { stdin, stdout, stderr, terminal } = &request.stdio;
@@ -60,9 +70,9 @@ pub(super) async fn create(host: &Host, request: CreateRequest) -> Result<Entry,
         tracing::warn!(id = request.id, what, "left out: it has no meaning in a microVM");
     }
     let record = Arc::new(begin_record(host, &request, &config, &plan)?);
-    let mut ground = Ground { plan, record, staged: None, holder: None, wired: false };
+    let mut ground = Ground { plan, record, staged: None, holder: None, wiring: Wiring::None };
     let mut machine = None;
-    let steps = Steps { host, request: &request, spec: &spec, choice: &choice, begun };
+    let steps = Steps { host, request: &request, spec: &spec, choice: &choice, gone: &gone, begun };
     match steps.take(&mut ground, &mut machine).await {
         Ok(Made { container, machine, link, watch, timing }) => {
             Ok(Entry { container, ground: Mutex::new(ground), machine, link, watch, timing })
@@ -74,7 +84,7 @@ pub(super) async fn create(host: &Host, request: CreateRequest) -> Result<Entry,
     }
 }
 
-/// What a Create makes on the ground.
+/// What a Create makes besides the ground.
 struct Made {
     container: Arc<Container>,
     machine: Machine,
@@ -89,7 +99,7 @@ async fn undo(mut ground: Ground, machine: Option<Machine>) {
         machine.stop().await;
     }
     if let Err(error) = ground.take_down().await {
-        tracing::error!("what a failed create leaves: cannot {error}");
+        tracing::error!("what a failed create leaves: {error}");
     }
 }
 
@@ -104,6 +114,7 @@ struct Steps<'a> {
     request: &'a CreateRequest,
     spec: &'a StdioSpec,
     choice: &'a Choice,
+    gone: &'a CancellationToken,
     begun: Instant,
 }
 
@@ -113,28 +124,41 @@ impl Steps<'_> {
         self.stage(ground).await?;
         let holder = self.hold(ground).await?;
         ground.create_hooks().await?;
+        // What is wrong with these is told at once, and not when a machine has booted.
+        let owner = Owner { namespace: &self.host.namespace, id: &self.request.id };
+        let ends = Ends::open(self.spec, owner).await?;
         let prepared = self.begun.elapsed();
-        let config = self.machine(ground)?;
-        let Ready { machine: booted, link, boot } =
-            Machine::boot(config, &ground.record, &self.host.namespace).await?;
+        let config = self.vm_config(ground);
+        let booting = Machine::boot(config, &ground.record, &self.host.namespace);
+        let Ready { machine: booted, link, boot } = self.wanted(booting).await??;
         *machine = Some(booted.clone());
         let begun = Instant::now();
         let events = link.client.events().await?;
-        let owner = Owner { namespace: &self.host.namespace, id: &self.request.id };
-        let (relays, uris) = open_relays(&link, self.spec, owner).await?;
+        let (relays, uris) = match relay(&link, self.spec, ends).await {
+            Ok(relayed) => relayed,
+            Err(error) => return Err(booted.explain(error).await),
+        };
         let (publisher, record) = (self.host.publisher.clone(), Arc::clone(&ground.record));
         let container = Arc::new(Container::new(self.names(holder.pid), publisher, record, relays));
         // From here on the calls end with the machine.
         let watch = fate::watch(booted.clone(), link.clone(), Arc::clone(&container), events, holder.died);
         let watch = AbortOnDropHandle::new(tokio::spawn(watch));
-        self.guest_create(ground, &link, uris).await?;
+        self.wanted(self.guest_create(ground, &link, uris)).await??;
         container.created();
         // One that ended before that has told no exit.
         if link.is_lost() {
             return Err(link.lost().await);
         }
+        if self.gone.is_cancelled() {
+            return Err(TaskError::Abandoned);
+        }
         let timing = Timing::new(self.begun, prepared, boot, begun.elapsed());
         Ok(Made { container, machine: booted, link, watch, timing })
+    }
+
+    /// Waits for a step that may be dropped half-way, as long as somebody waits for the whole.
+    async fn wanted<T>(&self, step: impl Future<Output = T>) -> Result<T, TaskError> {
+        self.gone.run_until_cancelled(step).await.ok_or(TaskError::Abandoned)
     }
 
     /// Puts the container's files together, on a thread that may wait for disks.
@@ -172,18 +196,27 @@ impl Steps<'_> {
         Ok(held)
     }
 
-    fn machine(&self, ground: &Ground) -> Result<VmConfig, TaskError> {
+    fn vm_config(&self, ground: &Ground) -> VmConfig {
         let (file, choice) = (&self.host.config.machine, self.choice);
         let size = self.host.config.size(choice, &ground.plan.demand);
+        if size.is_below(&ground.plan.demand) {
+            tracing::warn!(
+                id = self.request.id,
+                ?size,
+                "the machine is smaller than what its container may use"
+            );
+        }
         let staged = ground.staged.as_ref().expect("it was staged before");
         let kernel_args = choice.kernel_args.as_deref().unwrap_or_default();
-        Ok(VmConfig {
+        // The holder has its pid for as long as there is a machine.
+        let id = file.uid_base + ground.holder.as_ref().map_or(0, Holder::pid);
+        let config = VmConfig {
             kernel: choice.kernel.clone().unwrap_or_else(|| file.kernel.clone()),
             initrd: choice.initrd.clone().unwrap_or_else(|| file.initrd.clone()),
             memory_mb: size.memory_mb,
             cpus: size.cpus,
             disks: staged.disks().to_vec(),
-            vsock_backend: file.vsock_backend.clone(),
+            vsock: Vsock::Backend(file.vsock_backend.clone()),
             append_extra: format!("{} {kernel_args}", file.kernel_args).trim().to_owned(),
             accel: if file.kvm { Accel::Auto } else { Accel::Tcg },
             share: Some(Share {
@@ -192,10 +225,15 @@ impl Steps<'_> {
                 tag: rootfs::TAG.to_owned(),
             }),
             nic_ports: NIC_PORTS,
-            user: Some(User::named(&file.user)?),
+            user: Some(User { uid: id, gid: id }),
             cpuset: ground.plan.demand.cpuset.clone(),
             ..VmConfig::new(Path::new("/"), ground.record.dir().join("vm"))
-        })
+        };
+        if self.host.config.vsock.kernel {
+            config.on_kernel_vsock()
+        } else {
+            config
+        }
     }
 
     fn names(&self, init_pid: u32) -> Names {
@@ -229,18 +267,13 @@ impl Steps<'_> {
     }
 }
 
-/// NICs that can be plugged into a machine. nerdctl and docker make one for each network of a container; more than a few are
-/// not heard of.
-const NIC_PORTS: u8 = 8;
-
-/// Opens the host's ends of a process's stdio, and begins to relay between them and new streams of the guest; gives the
-/// names of these for the guest's request.
-pub(super) async fn open_relays(
+/// Begins to relay between the host's ends of a process's stdio and new streams of the guest; gives the names of these
+/// for the guest's request.
+pub(super) async fn relay(
     link: &Link,
     spec: &StdioSpec,
-    owner: Owner<'_>,
+    ends: Ends,
 ) -> Result<(Relays, [String; 3]), TaskError> {
-    let ends = Ends::open(spec, owner).await?;
     let dialed = link.alive(spec.dial(link.streams(), || link.next_stream()));
     let mut guest = tokio::time::timeout(DIAL, dialed)
         .await
@@ -248,9 +281,6 @@ pub(super) async fn open_relays(
     let uris = std::mem::take(&mut guest.uris);
     Ok((ends.relay(guest), uris))
 }
-
-/// A guest that is ready takes a stream within milliseconds.
-const DIAL: Duration = Duration::from_secs(15);
 
 /// Reads `config.json` and divides it, on a thread that may wait for the disks that its binds are on.
 async fn read_plan(request: &CreateRequest) -> Result<(Value, Plan), TaskError> {

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::timeout;
 use vminitd_api::containerd::api::DeleteRequest;
+use vminitd_api::ttrpc::Code;
 
 use super::fate::KILLED;
 use super::ground::Ground;
@@ -12,7 +14,7 @@ use super::process::Status;
 use super::{Entry, TaskError, Tasks};
 use crate::client::INIT;
 use crate::state::Exit;
-use crate::stdio::{DELETE_DRAIN, EXIT_DRAIN};
+use crate::stdio::{Relays, DELETE_DRAIN, EXIT_DRAIN};
 
 /// An exit that the guest has told is told on after this at the latest: its own drain, and that of an exec before it.
 const EXIT: Duration = Duration::from_secs(2 * EXIT_DRAIN.as_secs() + 1);
@@ -37,7 +39,7 @@ impl Tasks {
         }
         let mut ground = entry.ground.try_lock().map_err(|_| entry.busy("delete"))?;
         let exit = entry.delete_init(&mut ground).await?;
-        self.remove(id);
+        self.slots().remove(id);
         tracing::info!(id, "deleted");
         entry.container.publish_deleted(exit);
         Ok(Deleted { pid: entry.container.init_pid(), exit: Some(exit) })
@@ -50,16 +52,15 @@ impl Entry {
         match self.guest_delete(exec_id).await {
             // With its machine every process has ended.
             Ok(()) | Err(TaskError::Lost(_)) => {}
+            // An earlier Delete got as far as that.
+            Err(TaskError::Guest(status)) if status.code() == Code::NOT_FOUND => {}
             Err(error) => return Err(error),
         }
         let exit = match before.status {
             Status::Created => None,
             Status::Running | Status::Paused | Status::Stopped => Some(self.exit(exec_id).await?),
         };
-        if let Some(relays) = self.container.remove(exec_id).and_then(|process| process.relays) {
-            relays.drained(DELETE_DRAIN).await;
-            relays.release().await;
-        }
+        release_all(self.container.remove(exec_id).and_then(|process| process.relays)).await;
         Ok(Deleted { pid: before.pid, exit })
     }
 
@@ -74,10 +75,7 @@ impl Entry {
             self.container.all_ended(KILLED);
         }
         let exit = self.exit(INIT).await?;
-        for relays in self.container.take_relays() {
-            relays.drained(DELETE_DRAIN).await;
-            relays.release().await;
-        }
+        release_all(self.container.take_relays()).await;
         self.watch.abort();
         self.link.doom(Fate { status: KILLED, reason: "its task was deleted".to_owned() });
         self.machine.stop().await;
@@ -103,5 +101,41 @@ impl Entry {
         let mut exit = self.container.watch(exec_id)?;
         let exit = timeout(EXIT, exit.wait_for(Option::is_some)).await.map_err(|_| late())?;
         exit.ok().and_then(|exit| *exit).ok_or_else(late)
+    }
+}
+
+/// Lets the output of these end, within a bound, and closes it: of all at once, for readers may be gone.
+async fn release_all(relays: impl IntoIterator<Item = Relays>) {
+    let release = async |relays: Relays| {
+        relays.drained(DELETE_DRAIN).await;
+        relays.release().await;
+    };
+    join_all(relays.into_iter().map(release)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::net::UnixStream;
+    use tokio::time::Instant;
+
+    use crate::stdio::{Ends, GuestEnds, Owner, StdioSpec};
+
+    #[tokio::test(start_paused = true)]
+    async fn outputs_that_do_not_end_hold_a_delete_up_for_one_bound_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut relays, mut guests) = (Vec::new(), Vec::new());
+        for name in ["one", "two", "three"] {
+            let spec =
+                StdioSpec::parse(false, "", &format!("file://{}/{name}", dir.path().display()), "").unwrap();
+            let ends = Ends::open(&spec, Owner { namespace: "n", id: name }).await.unwrap();
+            let (guest, host) = UnixStream::pair().unwrap();
+            relays.push(ends.relay(GuestEnds { stdout: Some(host), ..GuestEnds::default() }));
+            guests.push(guest);
+        }
+        let begin = Instant::now();
+        release_all(relays).await;
+        assert!((DELETE_DRAIN..2 * DELETE_DRAIN).contains(&begin.elapsed()));
     }
 }

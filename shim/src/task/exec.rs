@@ -6,13 +6,13 @@ use vminitd_api::containerd::api::ExecProcessRequest;
 use vminitd_api::protobuf::well_known_types::any::Any;
 use vminitd_api::type_url;
 
-use super::create::open_relays;
+use super::create::relay;
 use super::link::SHORT;
 use super::process::Process;
 use super::{TaskError, Tasks};
 use crate::events::Stdio;
 use crate::plan;
-use crate::stdio::{Owner, StdioSpec};
+use crate::stdio::{Ends, Owner, StdioSpec};
 
 /// A process to be added to a container.
 #[derive(Debug, Clone)]
@@ -28,7 +28,8 @@ impl Tasks {
     /// Adds a process that a Start is to run.
     ///
     /// # Errors
-    /// `Uri` and `Stdio` for its ends, `Guest` with the guest's words: nothing is left of it then.
+    /// `Uri` and `Stdio` for its ends, `Guest` with the guest's words: nothing is left of it then. After a `Late` the guest
+    /// may have it, and nobody can start it.
     pub async fn exec(&self, mut request: ExecRequest) -> Result<(), TaskError> {
         let entry = self.find(&request.id)?;
         let spec = {
@@ -37,7 +38,8 @@ impl Tasks {
         };
         plan::remove_process_labels(&mut request.process);
         let owner = Owner { namespace: &self.host.namespace, id: &request.exec_id };
-        let (relays, [stdin, stdout, stderr]) = open_relays(&entry.link, &spec, owner).await?;
+        let ends = Ends::open(&spec, owner).await?;
+        let (relays, [stdin, stdout, stderr]) = relay(&entry.link, &spec, ends).await?;
         let process = Any {
             type_url: type_url::OCI_PROCESS.to_owned(),
             value: request.process.to_string().into_bytes(),

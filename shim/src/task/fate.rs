@@ -3,22 +3,19 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::select;
 use tokio::time::timeout;
 
 use super::container::Container;
 use super::link::{Fate, Link};
-use super::machine::Machine;
+use super::machine::{Machine, SEEN};
 use crate::client::EventStream;
 
 /// What a process is said to have exited with whose machine has died: containerd's own word for a shim that is gone.
 const DIED: u32 = 255;
 /// 128 + SIGKILL.
 pub(super) const KILLED: u32 = 137;
-/// When QEMU dies the connections break a moment before or after its death is seen, which says more than that they do.
-const SEEN: Duration = Duration::from_millis(300);
 
 /// Watches until the machine ends, by whatever; then sees that all of it is gone, and that every exit is told.
 pub(super) async fn watch(
@@ -56,7 +53,7 @@ async fn hear(container: &Arc<Container>, mut events: EventStream) -> String {
         match events.next().await {
             Ok(Some(event)) => container.hear(event),
             Ok(None) => return "the guest ended its events".to_owned(),
-            Err(error) => return format!("the guest is silent: cannot {error}"),
+            Err(error) => return format!("its events cannot be followed: cannot {error}"),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What one container has of the host besides its machine: its record, its files, the process that stands for it, its hooks
 //! and its network. Owns the order in which all that is taken away; never speaks to the guest.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
 
 use super::record::Record;
 use super::TaskError;
@@ -12,7 +13,10 @@ use crate::hooks::{self, ContainerState, Status};
 use crate::net;
 use crate::plan::{Hook, Plan};
 use crate::rootfs::Staged;
-use crate::state::{self, Role};
+use crate::state::{self, Role, State};
+
+/// Where a container reads whom to ask for names.
+const RESOLVER: &str = "/etc/resolv.conf";
 
 /// The ground that a container stands on.
 #[derive(Debug)]
@@ -21,15 +25,23 @@ pub(super) struct Ground {
     pub record: Arc<Record>,
     pub staged: Option<Staged>,
     pub holder: Option<Holder>,
-    /// Whether its machine has its network.
-    pub wired: bool,
+    pub wiring: Wiring,
+}
+
+/// Whether the machine has the container's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wiring {
+    None,
+    /// NICs may be there, and not what they need.
+    Failed,
+    Done,
 }
 
 impl Ground {
-    /// What of the container's network cannot work, in lines for the log. Blocks for a small file of the bundle's client.
-    pub fn network_limits(&self) -> Option<String> {
-        let resolver = self.plan.volumes.iter().find(|volume| volume.destination == "/etc/resolv.conf")?;
-        net::unreachable_resolver(&fs::read_to_string(&resolver.source).ok()?)
+    /// What of the container's resolver cannot work, in a line for the log.
+    pub async fn unreachable_resolver(&self) -> Option<String> {
+        let file = self.plan.volumes.iter().find(|volume| volume.destination == RESOLVER)?;
+        net::unreachable_resolver(&tokio::fs::read_to_string(&file.source).await.ok()?)
     }
 
     /// The container's network namespace, for as long as the holder is there.
@@ -43,9 +55,6 @@ impl Ground {
     /// `Hook` of the first that fails, and `State`.
     pub async fn create_hooks(&self) -> Result<(), TaskError> {
         let hooks = &self.plan.hooks;
-        if hooks.prestart.is_empty() && hooks.create_runtime.is_empty() {
-            return Ok(());
-        }
         self.record.change(|state| state.poststop.clone_from(&hooks.poststop))?;
         let state = self.hook_state(Status::Creating);
         for stage in [&hooks.prestart, &hooks.create_runtime] {
@@ -79,14 +88,25 @@ impl Ground {
             Some(holder) => holder.stop().await.map_err(TaskError::from),
             None => Ok(()),
         };
-        let unmounted = match self.staged.as_mut() {
-            Some(staged) => staged.unmount().map_err(TaskError::from),
-            None => Ok(()),
-        };
+        let unmounted = self.unmount().await;
         let state = self.record.state();
         let hooked = state.poststop(self.record.dir()).await.map_err(TaskError::from);
         held.and(unmounted).and(hooked)?;
         Ok(state::remove(self.record.dir())?)
+    }
+
+    /// On a thread that may wait for disks.
+    async fn unmount(&mut self) -> Result<(), TaskError> {
+        let Some(mut staged) = self.staged.take() else { return Ok(()) };
+        let unmount = move || {
+            let unmounted = staged.unmount();
+            (staged, unmounted)
+        };
+        let (staged, unmounted) = spawn_blocking(unmount).await?;
+        if unmounted.is_err() {
+            self.staged = Some(staged);
+        }
+        Ok(unmounted?)
     }
 
     /// Takes the taps and redirects away. What cannot be goes with the namespace, or is found by the next one's survey.
@@ -94,8 +114,13 @@ impl Ground {
         let wiring = self.record.state().wiring;
         // One that has a path outlives its holder.
         let Some(namespace) = wiring.namespace.clone().or_else(|| self.network()) else { return };
-        if let Err(error) = net::unwire(&namespace, &wiring).await {
-            tracing::warn!(namespace = %namespace.display(), "cannot {error}");
+        let unwired = net::unwire(&namespace, &wiring).await.map_err(TaskError::from);
+        // By their names they would be somebody else's the next time, in a namespace that others use too.
+        let forget = |state: &mut State| {
+            state.wiring = state::Wiring { namespace: wiring.namespace, ..Default::default() }
+        };
+        if let Err(error) = unwired.and_then(|()| Ok(self.record.change(forget)?)) {
+            tracing::warn!(namespace = %namespace.display(), "{error}");
         }
     }
 }

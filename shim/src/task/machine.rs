@@ -19,8 +19,11 @@ use crate::vm::{Part, Vm, VmConfig};
 /// What a guest may take to answer its first ping. Emulated, beside nine others on two processors, it has taken 40 s.
 const READY: Duration = Duration::from_secs(120);
 
-/// A machine, or none once it was stopped. The lock is held while a NIC is plugged, and not for anything that the guest
-/// can hold up.
+/// When QEMU dies the connections break a moment before or after its death is seen, which says more than that they do.
+pub(super) const SEEN: Duration = Duration::from_millis(300);
+
+/// A machine, or none once it was stopped. The lock is held while a NIC is plugged, and while it is stopped, so that whoever
+/// stops it a second time finds it gone; not for anything that the guest can hold up.
 #[derive(Clone, Debug)]
 pub(super) struct Machine {
     vm: Arc<Mutex<Option<Vm>>>,
@@ -80,8 +83,17 @@ impl Machine {
 
     /// Ends it, if it has not been; its processes are gone then.
     pub async fn stop(&self) {
-        if let Some(vm) = self.vm.lock().await.take() {
+        let mut vm = self.vm.lock().await;
+        if let Some(vm) = vm.take() {
             vm.stop().await;
+        }
+    }
+
+    /// What a step failed for, before anybody watched the machine: its end, if that is it.
+    pub async fn explain(&self, error: TaskError) -> TaskError {
+        match timeout(SEEN, self.ended().await).await {
+            Ok(reason) => TaskError::Lost(reason),
+            Err(_) => error,
         }
     }
 
@@ -103,13 +115,16 @@ async fn reach(vm: &Vm) -> Result<Client, String> {
         vm.wait_vsock_driver(READY).await.map_err(|error| error.to_string())?;
         Client::connect_until(&vm.rpc(), READY).await.map_err(|error| error.to_string())
     };
-    tokio::select! {
+    let why = tokio::select! {
         biased;
-        answer = timeout(READY, answer) => {
-            answer.unwrap_or_else(|_| Err(format!("it did not answer within {READY:?}")))
-        }
-        ended = vm.ended() => Err(ended.to_string()),
-    }
+        answer = timeout(READY, answer) => match answer {
+            Ok(Ok(client)) => return Ok(client),
+            Ok(Err(why)) => why,
+            Err(_) => format!("it did not answer within {READY:?}"),
+        },
+        ended = vm.ended() => return Err(ended.to_string()),
+    };
+    Err(timeout(SEEN, vm.ended()).await.map_or(why, |ended| ended.to_string()))
 }
 
 fn gone() -> TaskError {

@@ -30,6 +30,7 @@ pub use process::{Snapshot, Status};
 
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::client::INIT;
@@ -85,14 +86,15 @@ impl Tasks {
         Tasks { host, slots: Mutex::default(), count: watch::Sender::new(0) }
     }
 
-    /// Creates a task in a machine of its own; gives the pid of the process that stands for it on this host.
+    /// Creates a task in a machine of its own; gives the pid of the process that stands for it on this host. When `gone`
+    /// is cancelled nobody waits for it any more, and nobody would ever delete it.
     ///
     /// # Errors
-    /// `Exists`, `Second`, and those of the step that failed: nothing is left of it then.
-    pub async fn create(&self, request: CreateRequest) -> Result<u32, TaskError> {
+    /// `Exists`, `Second`, `Abandoned`, and those of the step that failed: nothing is left of it then.
+    pub async fn create(&self, request: CreateRequest, gone: CancellationToken) -> Result<u32, TaskError> {
         let id = request.id.clone();
         self.reserve(&id)?;
-        match create::create(&self.host, request).await {
+        match create::create(&self.host, request, gone).await {
             Ok(entry) => {
                 let pid = entry.container.init_pid();
                 entry.container.answered(INIT);

@@ -37,6 +37,8 @@ pub(super) struct Process {
     pub relays: Option<Relays>,
     /// Its end is known, and on its way to those who wait.
     ending: bool,
+    /// Somebody has said that its stdin is to end.
+    closing: bool,
     exit: watch::Sender<Option<Exit>>,
 }
 
@@ -44,7 +46,8 @@ impl Process {
     /// One that was created.
     pub fn new(stdio: Stdio, relays: Relays) -> Process {
         let relays = Some(relays);
-        Process { guest_pid: 0, started: false, stdio, relays, ending: false, exit: watch::Sender::new(None) }
+        let exit = watch::Sender::new(None);
+        Process { guest_pid: 0, started: false, stdio, relays, ending: false, closing: false, exit }
     }
 
     pub fn status(&self, paused: bool) -> Status {
@@ -68,6 +71,11 @@ impl Process {
     /// Notes that its end is known; false if it was before.
     pub fn begin_to_end(&mut self) -> bool {
         !std::mem::replace(&mut self.ending, true)
+    }
+
+    /// Notes that its stdin is to end; false if that was known.
+    pub fn begin_to_close(&mut self) -> bool {
+        !std::mem::replace(&mut self.closing, true)
     }
 
     pub fn is_ending(&self) -> bool {

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::state::{Role, State, StateError};
+use super::TaskError;
+use crate::state::{self, Role, State, StateError};
 
 /// A record and the folder it is in.
 #[derive(Debug)]
@@ -14,8 +15,15 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Begins one, on disk too. Whatever has been in the folder is of an earlier task and was cleaned up.
-    pub fn begin(dir: PathBuf, state: State) -> Result<Record, StateError> {
+    /// Begins one, on disk too.
+    ///
+    /// # Errors
+    /// `Left` if there is a record: what it names has to be undone first, or it never is. `State`.
+    pub fn begin(dir: PathBuf, state: State) -> Result<Record, TaskError> {
+        if State::load(&dir)?.is_some() {
+            return Err(TaskError::Left(dir));
+        }
+        state::remove(&dir)?;
         state.save(&dir)?;
         Ok(Record { dir, state: Mutex::new(state) })
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::timeout;
 use vminitd_api::containerd::api::{
     CloseIORequest, KillRequest, PauseRequest, PidsRequest, ProcessInfo, ResizePtyRequest, ResumeRequest,
     StatsRequest, UpdateTaskRequest,
@@ -13,7 +14,7 @@ use vminitd_api::protobuf::MessageField;
 
 use super::fate::KILLED;
 use super::link::{Fate, LONG, SHORT};
-use super::{TaskError, Tasks};
+use super::{Entry, TaskError, Tasks};
 use crate::client::INIT;
 use crate::plan;
 
@@ -21,11 +22,15 @@ const SIGKILL: u32 = 9;
 
 /// What a guest may take to kill, before its machine is ended for it. docker waits 10 s for a kill.
 const KILL: Duration = Duration::from_secs(8);
+/// What a container may take to end once its guest says that it has been killed: after that its machine is ended. An
+/// emulated guest beside nine others takes some seconds, and an exit waits for its output in between.
+const DEATH: Duration = Duration::from_secs(20);
 
 impl Tasks {
     /// Sends a signal to a process, or with `all` to every process of the container.
     ///
-    /// SIGKILL of an init ends the machine if the guest does not see to it within 8 s.
+    /// SIGKILL of an init ends the machine if the guest does not see to it within 8 s, or the init does not end within
+    /// 20 s more: it may hang in its kernel, and a guest may say what is not so.
     ///
     /// # Errors
     /// `Finished`, and `Guest` with the guest's words.
@@ -39,10 +44,12 @@ impl Tasks {
             KillRequest { id: id.into(), exec_id: exec_id.into(), signal, all, ..Default::default() };
         let task = entry.link.client.task();
         let answer = entry.link.call("Task.Kill", KILL, |ctx| async { task.kill(ctx, &request).await }).await;
+        let for_good = signal == SIGKILL && exec_id == INIT;
         match answer {
+            Ok(_) if for_good => entry.see_it_dead(),
             Ok(_) => Ok(()),
             Err(TaskError::Lost(_)) => Err(finished()),
-            Err(TaskError::Late { .. }) if signal == SIGKILL && exec_id == INIT => {
+            Err(TaskError::Late { .. } | TaskError::Client(_)) if for_good => {
                 let reason = format!("the guest did not kill its container within {KILL:?}");
                 entry.link.doom(Fate { status: KILLED, reason });
                 Ok(())
@@ -91,13 +98,10 @@ impl Tasks {
     /// Lets stdin end, when all that clients have written was passed on. Answers at once: a client may keep its end open.
     pub fn close_stdin(&self, id: &str, exec_id: &str) -> Result<(), TaskError> {
         let entry = self.find(id)?;
-        let ended = entry.container.with_relays(exec_id, |relays| {
-            relays.close_stdin();
-            relays.stdin_ended()
-        })?;
+        let Some(ended) = entry.container.close_stdin(exec_id)? else { return Ok(()) };
         let request =
             CloseIORequest { id: id.into(), exec_id: exec_id.into(), stdin: true, ..Default::default() };
-        // It ends with the stdin or, at the latest, with the relays.
+        // One for each process; it ends with the stdin or, at the latest, with the relays.
         tokio::spawn(async move {
             ended.await;
             let task = entry.link.client.task();
@@ -145,5 +149,20 @@ impl Tasks {
         let answer =
             entry.link.call("Task.Stats", SHORT, |ctx| async { task.stats(ctx, &request).await }).await?;
         Ok(answer.stats.into_option())
+    }
+}
+
+impl Entry {
+    /// Sees to it that the init ends, which the guest has said it has killed.
+    fn see_it_dead(&self) -> Result<(), TaskError> {
+        let (mut exit, link) = (self.container.watch(INIT)?, self.link.clone());
+        // It ends with the init, or with the task.
+        tokio::spawn(async move {
+            if timeout(DEATH, exit.wait_for(Option::is_some)).await.is_err() {
+                let reason = format!("its container did not end within {DEATH:?} of SIGKILL");
+                link.doom(Fate { status: KILLED, reason });
+            }
+        });
+        Ok(())
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use vminitd_api::containerd::api::StartRequest;
 use vminitd_api::network::ApplyRequest;
 
-use super::ground::Ground;
-use super::link::{LONG, SHORT};
+use super::ground::{Ground, Wiring};
+use super::link::{LONGEST, SHORT};
 use super::{Entry, TaskError};
 use crate::client::INIT;
 use crate::net::{self, Survey};
@@ -21,18 +21,23 @@ impl Entry {
     /// Starts the init; gives the pid that stands for it.
     ///
     /// # Errors
-    /// `Network` and `Machine` before anything runs: the container is as it was created then. `Guest`, and others.
+    /// `Network`, `Machine` and `Unwired` before anything runs; what was plugged into the machine stays there, so that all
+    /// that is left is to delete the task. `Guest`, and others.
     pub(super) async fn start_init(&self) -> Result<u32, TaskError> {
         let mut ground = self.ground.try_lock().map_err(|_| self.busy("start"))?;
-        if !ground.wired {
-            if let Some(limit) = ground.network_limits() {
+        if ground.wiring == Wiring::Failed {
+            return Err(TaskError::Unwired(self.container.id().to_owned()));
+        }
+        if ground.wiring == Wiring::None {
+            ground.wiring = Wiring::Failed;
+            if let Some(limit) = ground.unreachable_resolver().await {
                 tracing::warn!(id = self.container.id(), "{limit}");
             }
             match &ground.plan.network {
                 Network::Host => self.user_network(&ground.plan.net_sysctls).await?,
                 Network::New | Network::At(_) => self.network(&mut ground).await?,
             }
-            ground.wired = true;
+            ground.wiring = Wiring::Done;
         }
         let begun = Instant::now();
         let pid = self.guest_start(INIT).await?;
@@ -48,7 +53,7 @@ impl Entry {
             StartRequest { id: self.container.id().into(), exec_id: exec_id.into(), ..Default::default() };
         let task = self.link.client.task();
         let answer =
-            self.link.call("Task.Start", LONG, |ctx| async { task.start(ctx, &request).await }).await?;
+            self.link.call("Task.Start", LONGEST, |ctx| async { task.start(ctx, &request).await }).await?;
         Ok(self.container.started(exec_id, answer.pid))
     }
 

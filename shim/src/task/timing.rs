@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::vm::Vm;
 
-/// The phases of PID 1's boot, by its milestones (docs/OPERATIONS.md, "The console").
+/// The milestone of PID 1's first instruction (docs/OPERATIONS.md, "The console").
 const ENTRY: &str = "pid1-entry";
 /// They are on the console before the guest answers, and read a moment later.
 const SHOWN: Duration = Duration::from_millis(200);

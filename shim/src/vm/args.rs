@@ -41,7 +41,9 @@ pub(super) fn nic_port(index: u8) -> String {
 }
 
 /// QEMU's arguments. The guest's memory is shared because the backends, processes of their own, read it.
-pub(super) fn qemu(config: &VmConfig, kvm: bool) -> Vec<String> {
+///
+/// `cid` is the guest's address on the host's own vsock; without one the device is a backend's.
+pub(super) fn qemu(config: &VmConfig, kvm: bool, cid: Option<u32>) -> Vec<String> {
     let (memory, cpus) = (config.memory_mb, config.cpus);
     let mut args = words("-nodefaults -no-user-config -display none -no-reboot -device pvpanic-pci");
     args.extend(words(SANDBOX));
@@ -57,7 +59,7 @@ pub(super) fn qemu(config: &VmConfig, kvm: bool) -> Vec<String> {
     if config.console {
         args.extend(words("-serial stdio"));
     }
-    args.extend(vsock(config));
+    args.extend(vsock(config, cid));
     args.extend((0..config.nic_ports).flat_map(port));
     args.extend(disks(config));
     args.extend(share(config));
@@ -65,7 +67,10 @@ pub(super) fn qemu(config: &VmConfig, kvm: bool) -> Vec<String> {
     args
 }
 
-fn vsock(config: &VmConfig) -> Vec<String> {
+fn vsock(config: &VmConfig, cid: Option<u32>) -> Vec<String> {
+    if let Some(cid) = cid {
+        return words(&format!("-device vhost-vsock-pci,guest-cid={cid},vhostfd={VSOCK_FD}"));
+    }
     let chardev = format!("-chardev socket,id=vsock0,fd={VSOCK_FD}");
     words(&match config.vsock_on_port {
         // A bus that devices can leave; the root complex itself is none.
@@ -137,7 +142,7 @@ mod tests {
     }
 
     fn line(config: &VmConfig) -> String {
-        qemu(config, false).join(" ")
+        qemu(config, false, None).join(" ")
     }
 
     #[test]
@@ -150,6 +155,16 @@ mod tests {
     fn a_machine_without_a_console_has_neither_device_nor_argument() {
         let args = line(&VmConfig { console: false, ..machine() });
         assert!(!args.contains("-serial") && !args.contains("console="), "{args}");
+    }
+
+    #[test]
+    fn the_hosts_own_vsock_is_handed_over_with_an_address_and_the_guest_told_nothing_of_a_backend() {
+        let config = machine().on_kernel_vsock();
+        let args = qemu(&config, false, Some(4711)).join(" ");
+        assert!(args.contains("-device vhost-vsock-pci,guest-cid=4711,vhostfd=6"), "{args}");
+        for other in ["vhost-user-vsock", "id=vsock0", "-stream-close"] {
+            assert!(!args.contains(other) && line(&machine()).contains(other), "{other}");
+        }
     }
 
     #[test]

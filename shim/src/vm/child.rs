@@ -1,6 +1,7 @@
 //! The processes of one virtual machine. Owns starting them so that they cannot outlive us, what they are allowed, and
 //! ending them for certain.
 
+use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -195,6 +196,9 @@ fn spawn(program: Program<'_>) -> io::Result<(pipe::Receiver, tokio::process::Ch
     command
         .arg(program.path)
         .args(program.args)
+        // Ours is containerd's, with what its administrator put there; others of its user may read a program's.
+        .env_clear()
+        .envs(env::var_os("PATH").map(|path| ("PATH", path)))
         .stdin(Stdio::null())
         .stdout(if program.piped { Stdio::piped() } else { errors.try_clone()?.into() })
         .stderr(errors)

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::VmError;
-
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Accel {
@@ -35,27 +33,21 @@ pub struct Share {
     pub tag: String,
 }
 
-/// A user of the host, with its own group.
+/// What the guest's vsock device is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vsock {
+    /// A process of the machine's own, reached in its folder only: this program, a `vhost-device-vsock`.
+    Backend(PathBuf),
+    /// The host's kernel, by `/dev/vhost-vsock`. Any process of the host can dial the guest then, and does so as the
+    /// host, CID 2 (vsock(7)).
+    Kernel,
+}
+
+/// A user of the host, with its own group. Neither needs a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct User {
     pub uid: u32,
     pub gid: u32,
-}
-
-impl User {
-    /// As the host's table of users has it. Blocks for as long as the host's name service takes.
-    ///
-    /// # Errors
-    /// `User`, if there is no such name.
-    pub fn named(name: &str) -> Result<User, VmError> {
-        match nix::unistd::User::from_name(name) {
-            Ok(Some(user)) => Ok(User { uid: user.uid.as_raw(), gid: user.gid.as_raw() }),
-            Ok(None) => {
-                Err(VmError::User { name: name.to_owned(), source: std::io::ErrorKind::NotFound.into() })
-            }
-            Err(e) => Err(VmError::User { name: name.to_owned(), source: e.into() }),
-        }
-    }
 }
 
 /// A virtual machine to be launched.
@@ -76,9 +68,8 @@ pub struct VmConfig {
     pub cpuset: Option<String>,
     /// Into how many ports interfaces can be plugged ([`super::Vm::plug_tap`]). QEMU's root bus has room for some 24.
     pub nic_ports: u8,
-    /// The program `vhost-device-vsock`.
-    pub vsock_backend: PathBuf,
-    /// Puts the vsock device on a port of its own, so that it can be replaced while the machine runs
+    pub vsock: Vsock,
+    /// Puts the vsock device of a backend on a port of its own, so that it can be replaced while the machine runs
     /// ([`super::Vm::replace_vsock`]).
     pub vsock_on_port: bool,
     /// More kernel arguments.
@@ -117,7 +108,7 @@ impl VmConfig {
             user: None,
             cpuset: None,
             nic_ports: 0,
-            vsock_backend: build.join("vhost-device-vsock"),
+            vsock: Vsock::Backend(build.join("vhost-device-vsock")),
             vsock_on_port: false,
             append_extra: String::new(),
             init_args: vec![STREAM_CLOSE.to_owned()],
@@ -127,6 +118,12 @@ impl VmConfig {
             dir,
             accel: Accel::Auto,
         }
+    }
+
+    /// The same on the host's own vsock. That hides nothing, so the guest need not be told.
+    pub fn on_kernel_vsock(mut self) -> VmConfig {
+        self.init_args.retain(|arg| arg != STREAM_CLOSE);
+        VmConfig { vsock: Vsock::Kernel, ..self }
     }
 
     /// Where the backend of the vsock device listens for QEMU's end, until that is connected.

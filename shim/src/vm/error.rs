@@ -18,9 +18,6 @@ pub enum VmError {
     /// A Unix socket path has no room for more than 107 bytes (unix(7)).
     #[error("use {}: a socket in it has too long a path", .0.display())]
     PathTooLong(PathBuf),
-    /// There is no such user on the host.
-    #[error("find the user {name}")]
-    User { name: String, source: io::Error },
     /// By its mode, the user that QEMU is to run as may not read the file.
     #[error("boot {}: its mode must let everyone read it", path.display())]
     Unreadable { path: PathBuf },

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::{Part, VmConfig, VmError};
+use super::{Part, VmConfig, VmError, Vsock};
 
 /// The mode bit by which everyone may read.
 const OTHERS_READ: u32 = 0o004;
@@ -30,7 +30,9 @@ impl Files {
         let initrd = boot_file("initrd", &config.initrd, config)?;
         let disk = |disk: &super::Disk| open("disk", &disk.path, !disk.read_only);
         let disks = config.disks.iter().map(disk).collect::<Result<_, _>>()?;
-        exists("vsock backend", &config.vsock_backend)?;
+        if let Vsock::Backend(program) = &config.vsock {
+            exists("vsock backend", program)?;
+        }
         if let Some(share) = &config.share {
             exists("virtiofsd", &share.virtiofsd)?;
             exists("shared folder", &share.dir)?;

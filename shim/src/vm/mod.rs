@@ -15,7 +15,7 @@ mod share;
 mod tail;
 mod vsock;
 
-pub use config::{Accel, Disk, Share, User, VmConfig};
+pub use config::{Accel, Disk, Share, User, VmConfig, Vsock};
 pub use console::Milestone;
 pub use end::{Ended, ExitReason, Part};
 pub use error::VmError;
@@ -39,6 +39,7 @@ use console::Console;
 use end::Watch;
 use files::Files;
 use qmp::Qmp;
+use vsock::Far;
 
 /// A program that has not made its socket by now never will.
 const SOCKET: Duration = Duration::from_secs(10);
@@ -61,6 +62,8 @@ pub struct Vm {
     qmp: Qmp,
     console: Console,
     config: VmConfig,
+    /// The guest's address on the host's own vsock; none behind a backend.
+    cid: Option<u32>,
     /// How many backends of the vsock device there were before this one.
     generation: u32,
     kvm: bool,
@@ -88,14 +91,14 @@ impl Vm {
         let files = Files::open(&config)?;
         make_dir(&config)?;
         let kvm = config.accel == Accel::Auto && kvm::usable(files.kernel()?, rights(&config, true)).await;
-        let (backend, vsock) = vsock::start(&config, &mut began).await?;
+        let Far { backend, qemus: vsock, cid } = vsock::far(&config, &mut began).await?;
         let (virtiofsd, share) = match &config.share {
             Some(share) => Some(share::start(&config, share, &mut began).await?).unzip(),
             None => (None, None),
         };
         let (ours, qemus) = monitor().map_err(|source| VmError::Start { part: Part::Qemu, source })?;
         let program = Program {
-            args: args::qemu(&config, kvm),
+            args: args::qemu(&config, kvm, cid),
             fds: files.in_order(qemus, vsock, share),
             rights: rights(&config, kvm),
             cpuset: config.cpuset.as_deref(),
@@ -115,17 +118,24 @@ impl Vm {
             None => error,
         };
         let (qemu, qmp) = greet(qemu, ours).await.map_err(besides)?;
-        Ok(Vm { qemu, virtiofsd, backend: Some(backend), generation: 0, qmp, console, config, kvm })
+        Ok(Vm { qemu, virtiofsd, backend, cid, generation: 0, qmp, console, config, kvm })
     }
 
     /// The guest's RPC port.
     pub fn rpc(&self) -> Endpoint {
-        Endpoint::HybridVsock { uds: self.config.vsock_socket(), port: self.config.ports.0 }
+        self.endpoint(self.config.ports.0)
     }
 
     /// The guest's stream port.
     pub fn stream(&self) -> Endpoint {
-        Endpoint::HybridVsock { uds: self.config.vsock_socket(), port: self.config.ports.1 }
+        self.endpoint(self.config.ports.1)
+    }
+
+    fn endpoint(&self, port: u32) -> Endpoint {
+        match self.cid {
+            Some(cid) => Endpoint::Vsock { cid, port },
+            None => Endpoint::HybridVsock { uds: self.config.vsock_socket(), port },
+        }
     }
 
     /// Where the console is written to, byte by byte; there is no such file without a console.
@@ -170,11 +180,15 @@ impl Vm {
     }
 
     /// Waits until the guest's driver has taken the vsock device. A connection that comes while it does may be lost by
-    /// vhost-device-vsock: then nobody ever answers on it. It says nothing of who listens.
+    /// vhost-device-vsock: then nobody ever answers on it. It says nothing of who listens. At once without such a
+    /// backend.
     ///
     /// # Errors
     /// `Timeout`, or `Qmp` if QEMU is gone.
     pub async fn wait_vsock_driver(&self, within: Duration) -> Result<(), VmError> {
+        if self.cid.is_some() {
+            return Ok(());
+        }
         timeout(within, vsock::driver_is_ready(&self.qmp)).await.unwrap_or_else(|_| {
             Err(VmError::Timeout { what: "the guest's vsock driver".to_string(), within })
         })
@@ -211,7 +225,7 @@ impl Vm {
     }
 
     /// Takes the vsock device away, with its backend and all connections, and puts in another with a new backend behind
-    /// the same endpoints. The machine must have been launched with `vsock_on_port`. To a future of [`Vm::ended`] from
+    /// the same endpoints. The machine must have been launched with a backend and `vsock_on_port`. To a future of [`Vm::ended`] from
     /// before, this is the machine's end.
     ///
     /// # Errors
@@ -220,9 +234,9 @@ impl Vm {
         vsock::unplug(&self.qmp, self.generation).await?;
         self.generation += 1;
         self.backend = None;
-        let (backend, connection) = vsock::start(&self.config, &mut |_, _| ()).await?;
-        self.backend = Some(backend);
-        vsock::plug(&self.qmp, connection, self.generation).await
+        let Far { backend, qemus, .. } = vsock::far(&self.config, &mut |_, _| ()).await?;
+        self.backend = backend;
+        vsock::plug(&self.qmp, qemus, self.generation).await
     }
 
     /// Waits for the machine's death: that of QEMU or of a backend, whichever comes first, within milliseconds. At once

@@ -24,6 +24,8 @@ const VIRTIOFSD_VARIABLE: &str = "VMINIT_TEST_VIRTIOFSD";
 /// Where Debian has QEMU's virtiofsd, and where others have that in Rust.
 const VIRTIOFSD: [&str; 3] = ["/usr/lib/qemu/virtiofsd", "/usr/libexec/virtiofsd", "/usr/bin/virtiofsd"];
 pub const TAG: &str = "share";
+/// A user that nobody else is.
+pub const SOMEBODY: User = User { uid: 0x7000_0001, gid: 0x7000_0001 };
 
 /// The folder of the artefacts.
 pub fn build() -> PathBuf {
@@ -48,7 +50,7 @@ pub fn full(dir: &Path) -> VmConfig {
     let named = std::env::var_os(VIRTIOFSD_VARIABLE).map(PathBuf::from);
     let virtiofsd = named.or_else(|| VIRTIOFSD.iter().map(PathBuf::from).find(|path| path.exists()));
     let virtiofsd = virtiofsd.expect("virtiofsd is installed");
-    let user = Some(User::named("nobody").expect("it is on every host"));
+    let user = Some(SOMEBODY);
     VmConfig { share: Some(Share { dir: share, virtiofsd, tag: TAG.into() }), user, ..plain(dir) }
 }
 

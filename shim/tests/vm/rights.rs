@@ -4,7 +4,7 @@ use vminit_shim::api::containerd::api::Empty;
 use vminit_shim::client::context;
 use vminit_shim::vm::{Disk, User, VmConfig};
 
-use super::machine::{folder, full, guest_of, launch, status, BOOT};
+use super::machine::{folder, full, guest_of, launch, status, BOOT, SOMEBODY};
 
 const NO_CAPABILITIES: &str = "0000000000000000";
 
@@ -18,7 +18,7 @@ async fn a_guest_answers_though_its_qemu_is_nobody_in_a_sandbox() {
     let guest = guest_of(&vm).await;
     guest.client.system().info(context(BOOT, "default"), &Empty::new()).await.expect("System.Info");
 
-    let User { uid, gid } = User::named("nobody").unwrap();
+    let User { uid, gid } = SOMEBODY;
     let pid = vm.pid();
     assert_eq!(status(pid, "Name"), "qemu-system-x86");
     assert_eq!(status(pid, "Uid"), [uid; 4].map(|id| id.to_string()).join(" "));
@@ -29,6 +29,8 @@ async fn a_guest_answers_though_its_qemu_is_nobody_in_a_sandbox() {
     }
     assert_eq!((status(pid, "NoNewPrivs"), status(pid, "Seccomp")), ("1".into(), "2".into()));
     assert_eq!(status(pid, "Cpus_allowed_list"), "0");
+    let environ = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    assert_eq!(environ, format!("PATH={}\0", std::env::var("PATH").unwrap()));
 
     let (_, vsock) = began[0];
     assert_eq!(status(vsock, "Name"), "vhost-device-vs");

@@ -149,6 +149,15 @@ async fn an_exit_is_on_record_for_whoever_cleans_up() {
 }
 
 #[tokio::test]
+async fn a_record_begins_without_what_an_earlier_one_has_left() {
+    let world = World::new().await;
+    let (dir, state) = (world.dir.path().join("run"), world.container.record.state());
+    std::fs::write(dir.join("poststop"), ".").unwrap();
+    Record::begin(dir.clone(), state).unwrap();
+    assert!(dir.join("state.json").exists() && !dir.join("poststop").exists());
+}
+
+#[tokio::test]
 async fn pids_name_the_holder_for_the_init_and_no_process_of_the_host_for_others() {
     let world = World::new().await;
     world.container.started(INIT, 7);
