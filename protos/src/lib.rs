@@ -2,8 +2,11 @@
 //!
 //! containerd's own messages are re-exported from `containerd-shim-protos`; they are not declared again here.
 
+mod time;
+
 pub use containerd_shim_protos as containerd;
 pub use protobuf;
+pub use time::{system_time, timestamp};
 pub use ttrpc;
 
 /// Names of the ttrpc services, exactly as they stand on the wire.

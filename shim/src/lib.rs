@@ -1,5 +1,9 @@
-//! The host side of vminitd: microVMs and a typed client. It owns the host's ends of the wire and of the virtual
-//! machine; it never holds anything that the guest needs.
+//! The host side of vminitd: the containerd shim, and what it is made of. It owns the host's ends of the wire and of
+//! the virtual machine; it never holds anything that the guest needs.
+//!
+//! Begin at `bin/containerd-shim-vminit-v1.rs`: `cli` reads what containerd asks for, `serve` takes its calls,
+//! `service` decodes them, and `task` composes the rest. `spec` and [`client::Guest`] serve the demo and the tests
+//! only.
 
 mod caller;
 pub mod cli;

@@ -22,17 +22,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_containerd-shim-vminit-v1");
 /// What all of this may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Whether the test can run; says so if not. What it mounts from here on is its own, and gone with its thread.
-fn as_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: it takes root to make namespaces");
-        return false;
-    }
+/// What the test mounts from here on is its own, and gone with its thread.
+fn as_root() {
+    assert!(nix::unistd::geteuid().is_root(), "it takes root to make namespaces");
     unshare(CloneFlags::CLONE_NEWNS).expect("make a mount namespace");
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("make mounts private");
-    true
 }
 
 fn spec(network: Network, root: Option<&Path>) -> HolderSpec {
@@ -105,9 +100,7 @@ async fn stand_in() -> (Child, u32, BufReader<ChildStdout>) {
 
 #[tokio::test]
 async fn a_holder_has_given_up_everything_but_its_uid() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let holder = hold(Network::New, None).await;
     let pid = holder.pid();
     becomes(pid, "S").await;
@@ -140,9 +133,7 @@ async fn a_holder_has_given_up_everything_but_its_uid() {
 
 #[tokio::test]
 async fn it_is_in_the_network_namespace_that_was_asked_for() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let host = fs::read_link("/proc/self/ns/net").unwrap();
     let new = hold(Network::New, None).await;
     let made = link(new.pid(), "ns/net");
@@ -160,9 +151,7 @@ async fn it_is_in_the_network_namespace_that_was_asked_for() {
 
 #[tokio::test]
 async fn its_root_is_the_containers_and_nothing_else_is_mounted() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let root = TempDir::new().unwrap();
     mount(Some("none"), root.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     fs::create_dir(root.path().join("sub")).unwrap();
@@ -183,9 +172,7 @@ async fn its_root_is_the_containers_and_nothing_else_is_mounted() {
 
 #[tokio::test]
 async fn without_a_root_it_has_an_empty_one() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let holder = hold(Network::Host, None).await;
     let root = of(holder.pid(), "root");
     assert_eq!(names(&root), [""; 0]);
@@ -195,9 +182,7 @@ async fn without_a_root_it_has_an_empty_one() {
 
 #[tokio::test]
 async fn its_root_can_be_unmounted_while_it_lives() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let root = TempDir::new().unwrap();
     mount(Some("none"), root.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     fs::write(root.path().join("file"), "still").unwrap();
@@ -210,9 +195,7 @@ async fn its_root_can_be_unmounted_while_it_lives() {
 
 #[tokio::test]
 async fn nothing_in_a_hostile_root_is_touched() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let root = TempDir::new().unwrap();
     // Without `noatime` and the like, reading any of these would be seen.
     mount(Some("none"), root.path(), Some("tmpfs"), MsFlags::MS_STRICTATIME, None::<&str>).unwrap();
@@ -242,9 +225,7 @@ async fn nothing_in_a_hostile_root_is_touched() {
 
 #[tokio::test]
 async fn root_without_ptrace_may_look_into_it() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let holder = hold(Network::New, None).await;
     for name in ["root", "ns/net"] {
         let seen = Command::new("setpriv")
@@ -260,9 +241,7 @@ async fn root_without_ptrace_may_look_into_it() {
 
 #[tokio::test]
 async fn whoever_kills_it_its_death_is_seen() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     for deadly in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSEGV] {
         let holder = hold(Network::Host, None).await;
         let (first, second) = (holder.died(), holder.died());
@@ -275,9 +254,7 @@ async fn whoever_kills_it_its_death_is_seen() {
 
 #[tokio::test]
 async fn it_outlives_being_stopped_and_continued() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let holder = hold(Network::Host, None).await;
     for (sent, state) in [(Signal::SIGSTOP, "T"), (Signal::SIGCONT, "S")] {
         signal(holder.pid(), sent);
@@ -289,9 +266,7 @@ async fn it_outlives_being_stopped_and_continued() {
 
 #[tokio::test]
 async fn it_is_reaped_when_it_is_stopped_and_killed_when_it_is_dropped() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let holder = hold(Network::Host, None).await;
     let pid = holder.pid();
     holder.stop().await.unwrap();
@@ -304,9 +279,7 @@ async fn it_is_reaped_when_it_is_stopped_and_killed_when_it_is_dropped() {
 
 #[tokio::test]
 async fn a_system_call_kills_it() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let (mut parent, pid, mut lines) = stand_in().await;
     becomes(pid, "S").await;
     // The Rust runtime has a handler for this one, whose first call is not allowed.
@@ -319,9 +292,7 @@ async fn a_system_call_kills_it() {
 
 #[tokio::test]
 async fn it_dies_with_its_parent() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let (mut parent, pid, _) = stand_in().await;
     parent.kill().await.unwrap();
     becomes(pid, "Z").await;
@@ -329,9 +300,7 @@ async fn it_dies_with_its_parent() {
 
 #[tokio::test]
 async fn it_does_not_start_for_a_parent_that_has_gone() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let orphan = Command::new(PROGRAM).args(["hold", "1", "host", ""]).output().await.unwrap();
     assert_eq!(orphan.status.code(), Some(1));
     assert_eq!(orphan.stdout, b"cannot hold anything for a shim that has gone");
@@ -339,14 +308,12 @@ async fn it_does_not_start_for_a_parent_that_has_gone() {
 
 #[tokio::test]
 async fn what_cannot_be_held_is_named() {
-    if !as_root() {
-        return;
-    }
+    as_root();
     let nowhere = PathBuf::from("/nowhere");
     for (network, root, step) in [
         (Network::Host, Some(nowhere.as_path()), "cannot bind the root: "),
-        (Network::At(nowhere.clone()), None, "cannot open the network namespace: "),
-        (Network::At("/dev/null".into()), None, "cannot enter the network namespace: "),
+        (Network::At(nowhere.clone()), None, "cannot open the network namespace /nowhere: "),
+        (Network::At("/dev/null".into()), None, "cannot enter the network namespace /dev/null: "),
     ] {
         match Holder::start(spec(network, root)).await {
             Err(HolderError::Ended(said)) => assert!(said.starts_with(step), "{said}"),

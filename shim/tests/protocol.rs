@@ -194,7 +194,13 @@ async fn containerd_before_2_3_is_answered_the_address_alone() {
         assert_eq!(bundle.text("address"), address);
         let socket = address.strip_prefix("unix:///run/containerd/s/").unwrap();
         let run = format!("/proc/{}/root/run/containerd/s", bundle.pid().unwrap());
-        let client = connect(&Path::new(&run).join(socket)).await;
+        let socket = Path::new(&run).join(socket);
+        // The shim is on its way into a mount namespace of its own, and there is a moment without the mounts of the old.
+        let deadline = Instant::now() + SOON;
+        while !socket.exists() && Instant::now() < deadline {
+            sleep(LOOK).await;
+        }
+        let client = connect(&socket).await;
         client.connect(context(), &ConnectRequest::new()).await.unwrap();
     }
 }

@@ -1,5 +1,5 @@
-//! Facts about what a guest is given of the host's files, as root, in mount namespaces of the tests' own: what is in the
-//! share, what can be written, and that nothing is left.
+//! Facts about what a guest is given of the host's files, as root, in mount namespaces of the tests' own: what is in
+//! the share, what can be written, and that nothing is left.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -36,12 +36,9 @@ impl Drop for Room {
 }
 
 impl Room {
-    /// None, with a word about it, where the test cannot run. There is a bundle with a root that holds `file`.
-    fn new() -> Option<Room> {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("skipped: it takes root to mount");
-            return None;
-        }
+    /// With a bundle whose root holds `file`.
+    fn new() -> Room {
+        assert!(nix::unistd::geteuid().is_root(), "it takes root to mount");
         own_namespace().expect("make a mount namespace");
         let dir = TempDir::new().expect("make a folder");
         let path = dir.path().canonicalize().expect("find a folder");
@@ -50,7 +47,7 @@ impl Room {
         let room = Room { path, mounts: Vec::new(), volumes: Vec::new(), root, _dir: dir };
         room.dir("run");
         room.file("bundle/rootfs/file");
-        Some(room)
+        room
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -135,7 +132,7 @@ fn read(path: PathBuf) -> String {
 
 #[test]
 fn writes_to_an_overlay_go_to_its_upper_layer() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     room.file("1/both");
     room.file("2/both");
     room.file("2/lower");
@@ -150,7 +147,7 @@ fn writes_to_an_overlay_go_to_its_upper_layer() {
 
 #[test]
 fn a_hundred_layers_with_long_paths_are_stacked() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let long = "x".repeat(100);
     let name = |n: usize| format!("{long}/{n}/fs");
     for n in 0..100 {
@@ -166,7 +163,7 @@ fn a_hundred_layers_with_long_paths_are_stacked() {
 
 #[test]
 fn a_bind_keeps_the_flags_of_its_source_and_adds_its_own() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let source = room.dir("source");
     tmpfs(&source, MsFlags::MS_NODEV);
     room.mounts.push(bind(&source, &["rbind", "ro", "nosuid"]));
@@ -181,7 +178,7 @@ fn a_bind_keeps_the_flags_of_its_source_and_adds_its_own() {
 
 #[test]
 fn later_mounts_go_beneath_earlier_ones_and_their_symlinks_stay_there() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let [outer, inner] = ["outer", "inner"].map(|name| room.dir(name));
     room.file("inner/file");
     room.dir("outer/run/place");
@@ -194,7 +191,7 @@ fn later_mounts_go_beneath_earlier_ones_and_their_symlinks_stay_there() {
 
 #[test]
 fn without_mounts_the_root_is_the_folder_that_the_spec_names() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     tmpfs(&room.dir("bundle/rootfs/sub"), MsFlags::empty());
     room.file("bundle/rootfs/sub/file");
     for path in [PathBuf::from("rootfs"), room.at("bundle/rootfs")] {
@@ -216,7 +213,7 @@ fn without_mounts_the_root_is_the_folder_that_the_spec_names() {
 
 #[test]
 fn the_guest_is_told_of_the_share_and_of_the_root_in_it() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     for (read_only, word) in [(false, "rw"), (true, "ro")] {
         room.root.read_only = read_only;
         let mut staged = room.stage().unwrap();
@@ -231,7 +228,7 @@ fn the_guest_is_told_of_the_share_and_of_the_root_in_it() {
 
 #[test]
 fn a_root_on_disks_leaves_only_volumes_in_the_share() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let images = ["image", "other"].map(|name| room.file(name));
     let folder = room.dir("folder");
     room.volume(&folder, ReadOnly::No);
@@ -255,7 +252,7 @@ fn a_root_on_disks_leaves_only_volumes_in_the_share() {
 
 #[test]
 fn what_a_root_on_disks_writes_to_on_the_host_is_in_the_share_on_one_mount() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let image = room.file("image");
     let [upper, work] = ["snapshot/fs", "snapshot/work"].map(|name| room.dir(name));
     fs::set_permissions(&upper, fs::Permissions::from_mode(0o751)).unwrap();
@@ -278,7 +275,7 @@ fn what_a_root_on_disks_writes_to_on_the_host_is_in_the_share_on_one_mount() {
 
 #[test]
 fn nothing_of_a_read_only_root_can_be_written() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     tmpfs(&room.dir("bundle/rootfs/sub"), MsFlags::empty());
     room.root.read_only = true;
     for layers in [None, Some(room.at("bundle/rootfs"))] {
@@ -296,7 +293,7 @@ fn nothing_of_a_read_only_root_can_be_written() {
 
 #[test]
 fn a_read_only_root_has_what_is_mounted_on_and_only_that() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     room.dir("lower/run");
     symlink("/run", room.at("lower/link")).unwrap();
     symlink("/nothing/file", room.at("lower/dangling")).unwrap();
@@ -329,7 +326,7 @@ fn a_read_only_root_has_what_is_mounted_on_and_only_that() {
 
 #[test]
 fn a_read_only_volume_covers_what_is_mounted_beneath_only_if_it_is_recursive() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let source = room.dir("source");
     tmpfs(&room.dir("source/sub"), MsFlags::empty());
     let all = [ReadOnly::No, ReadOnly::Yes, ReadOnly::Recursive];
@@ -345,7 +342,7 @@ fn a_read_only_volume_covers_what_is_mounted_beneath_only_if_it_is_recursive() {
 
 #[test]
 fn what_the_host_mounts_later_is_seen_except_in_what_is_all_read_only() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     mount(None::<&str>, &room.path, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
     room.dir("source/later");
     for read_only in [ReadOnly::No, ReadOnly::Yes, ReadOnly::Recursive] {
@@ -360,7 +357,7 @@ fn what_the_host_mounts_later_is_seen_except_in_what_is_all_read_only() {
 
 #[test]
 fn a_volume_of_a_read_only_mount_stays_read_only_and_keeps_its_flags() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let source = room.dir("source");
     tmpfs(&source, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
     room.volume(&source, ReadOnly::No);
@@ -377,7 +374,7 @@ fn a_volume_of_a_read_only_mount_stays_read_only_and_keeps_its_flags() {
 
 #[tokio::test]
 async fn what_is_read_only_stays_so_in_a_namespace_of_a_writers_own() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let source = room.dir("source");
     room.volume(&source, ReadOnly::Yes);
     let staged = room.stage().unwrap();
@@ -392,7 +389,7 @@ async fn what_is_read_only_stays_so_in_a_namespace_of_a_writers_own() {
 
 #[test]
 fn no_guest_can_fill_the_hosts_run_through_the_share() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     room.volume(&room.at("bundle"), ReadOnly::No);
     let staged = room.stage().unwrap();
     for name in ["new", "volumes/new"] {
@@ -402,7 +399,7 @@ fn no_guest_can_fill_the_hosts_run_through_the_share() {
 
 #[test]
 fn files_and_folders_are_live_on_both_sides() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let (file, folder) = (room.file("file"), room.dir("folder"));
     room.volume(&file, ReadOnly::No);
     room.volume(&folder, ReadOnly::No);
@@ -420,7 +417,7 @@ fn files_and_folders_are_live_on_both_sides() {
 
 #[test]
 fn owners_attributes_links_and_whiteouts_are_the_same_in_the_share() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     room.file("lower/gone");
     let root = room.dir("upper");
     let file = room.file("upper/file");
@@ -456,7 +453,7 @@ fn owners_attributes_links_and_whiteouts_are_the_same_in_the_share() {
 
 #[test]
 fn a_source_that_leads_to_what_is_no_file_is_refused_by_name() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let _listener = UnixListener::bind(room.at("socket")).unwrap();
     mkfifo(&room.at("fifo"), Mode::S_IRUSR).unwrap();
     mknod(&room.at("device"), SFlag::S_IFCHR, Mode::S_IRUSR, makedev(1, 3)).unwrap();
@@ -484,7 +481,7 @@ fn a_source_that_leads_to_what_is_no_file_is_refused_by_name() {
 
 #[test]
 fn the_planner_is_told_what_is_at_the_end_of_a_path() {
-    let Some(room) = Room::new() else { return };
+    let room = Room::new();
     let _listener = UnixListener::bind(room.at("socket")).unwrap();
     mkfifo(&room.at("fifo"), Mode::S_IRUSR).unwrap();
     room.file("file");
@@ -505,7 +502,7 @@ fn the_planner_is_told_what_is_at_the_end_of_a_path() {
 
 #[test]
 fn unmounting_leaves_nothing_and_may_be_repeated() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     tmpfs(&room.dir("source/sub"), MsFlags::empty());
     room.volume(&room.at("source"), ReadOnly::No);
     room.file("lower/file");
@@ -526,7 +523,7 @@ fn unmounting_leaves_nothing_and_may_be_repeated() {
 
 #[test]
 fn a_failure_half_way_leaves_nothing() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     let source = room.dir("source");
     room.volume(&source, ReadOnly::No);
     room.mounts = vec![bind(&source, &["rbind"])];
@@ -541,7 +538,7 @@ fn a_failure_half_way_leaves_nothing() {
 
 #[tokio::test]
 async fn a_namespace_that_was_made_later_sees_the_mounts_and_their_end() {
-    let Some(mut room) = Room::new() else { return };
+    let mut room = Room::new();
     room.volume(&room.at("bundle"), ReadOnly::No);
     let mut staged = room.stage().unwrap();
     let mut command = Command::new("unshare");

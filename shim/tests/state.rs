@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use nix::mount::{mount, MsFlags};
 use nix::sched::{unshare, CloneFlags};
+use nix::sys::stat::Mode;
+use nix::sys::wait::{waitid, Id, WaitPidFlag};
+use nix::unistd::{mkfifo, Pid};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{timeout, Instant};
@@ -46,8 +50,8 @@ async fn cleanup(dir: &Path) -> Result<Deleted, StateError> {
 }
 
 #[test]
-fn a_folder_is_named_by_namespace_and_id() {
-    // sha256sum of `default/c1`.
+fn a_folder_is_named_by_the_socket_the_namespace_and_the_id() {
+    // sha256sum of `/c.sock/default/c1`.
     assert_eq!(state::dir("/c.sock", "default", "c1"), PathBuf::from("/run/vminit/eae8c92fce09779a"));
     assert_ne!(state::dir("/c.sock", "k8s.io", "c1"), state::dir("/c.sock", "default", "c1"));
 }
@@ -191,13 +195,37 @@ async fn poststop_comes_after_a_hook_that_the_shim_was_killed_in() {
 }
 
 #[tokio::test]
+async fn what_the_shim_recorded_until_it_was_killed_is_undone() {
+    let bundle = TempDir::new().unwrap();
+    let dir = bundle.path().join("state");
+    let file = dir.join("state.json");
+    let ((_shim, shim), (mut qemu, begun)) = (sleeper(), sleeper());
+    let mut found = record(bundle.path());
+    found.processes.insert(Role::Shim, shim);
+    let mut last = found.clone();
+    last.processes.insert(Role::Qemu, begun);
+    fs::create_dir(&dir).unwrap();
+    // Who reads it gets what is written next.
+    mkfifo(&file, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
+    thread::spawn(move || {
+        fs::write(&file, serde_json::to_vec(&found).unwrap()).unwrap();
+        let shim = Id::Pid(Pid::from_raw(shim.pid.try_into().unwrap()));
+        waitid(shim, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        fs::write(&file, serde_json::to_vec(&last).unwrap()).unwrap();
+    });
+    cleanup(&dir).await.unwrap();
+    timeout(PATIENCE, qemu.wait()).await.unwrap().unwrap();
+    assert!(!dir.exists());
+}
+
+#[tokio::test]
 async fn poststop_hooks_that_delete_ran_are_not_run_by_cleanup() {
     let bundle = TempDir::new().unwrap();
     let dir = bundle.path().join("state");
     let mut state = record(bundle.path());
     state.poststop = vec![hook("printf a >> log")];
     state.save(&dir).unwrap();
-    state.poststop(&dir).await.unwrap();
+    state.poststop(&dir, |_| ()).await.unwrap();
     let deleted = cleanup(&dir).await.unwrap();
     assert_eq!(deleted.exit.status, 137);
     assert_eq!(fs::read_to_string(bundle.path().join("log")).unwrap(), "a");
@@ -221,10 +249,7 @@ async fn a_hook_that_is_too_slow_for_delete_has_another_try() {
 
 #[tokio::test]
 async fn nothing_is_removed_that_is_mounted_in_the_folder() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: it takes root to mount");
-        return;
-    }
+    assert!(nix::unistd::geteuid().is_root(), "it takes root to mount");
     let dir = TempDir::new().unwrap();
     // What is mounted from here on is this thread's, and gone with it.
     unshare(CloneFlags::CLONE_NEWNS).unwrap();

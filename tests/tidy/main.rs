@@ -57,6 +57,24 @@ fn the_guide_names_tests_that_exist() {
     assert!(missing.is_empty(), "docs/TESTING.md names tests that do not exist: {missing:?}");
 }
 
+#[test]
+fn the_guide_names_files_that_exist() {
+    let guide = read(Path::new("docs/TESTING.md"));
+    let named = files_named(&guide);
+    assert!(named.len() > 40, "the guide names only {} files", named.len());
+    let missing: Vec<&str> = named.into_iter().filter(|name| !root().join(name).exists()).collect();
+    assert!(missing.is_empty(), "docs/TESTING.md names files that do not exist: {missing:?}");
+}
+
+/// Words between backticks that are paths from the root of the repository into a folder of ours.
+fn files_named(guide: &str) -> Vec<&str> {
+    let is_path = |text: &&str| {
+        text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b))
+            && text.split_once('/').is_some_and(|(folder, _)| OURS.contains(&folder))
+    };
+    guide.split('`').skip(1).step_by(2).flat_map(str::split_whitespace).filter(is_path).collect()
+}
+
 /// The section of the guide whose tables name tests.
 const SECTION: &str = "## What the spinbox host depends on";
 

@@ -127,7 +127,7 @@ const SHIM: Rooms = Rooms {
                 "state", "task", "vm",
             ],
         ),
-        ("cli", &["state"]),
+        ("cli", &["holder", "state"]),
         ("serve", &["caller"]),
         ("service", &["caller", "events", "state", "stdio", "task"]),
         (

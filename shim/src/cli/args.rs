@@ -1,11 +1,12 @@
-//! The command line, parsed into what is to be done. Owns the flags' names and their syntax, which is that of Go's `flag`
-//! package; never reads the environment or a file.
+//! The command line, parsed into what is to be done. Owns the flags' names and their syntax, which is that of Go's
+//! `flag` package; never reads the environment or a file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::UsageError;
+use crate::holder;
 
 /// What the process is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +56,6 @@ const TEXTS: [&str; 7] =
 const SWITCHES: [&str; 4] = ["debug", "info", "v", "version"];
 
 const SERVE: &str = "serve";
-const HOLD: &str = "hold";
 
 impl Action {
     /// Reads the arguments, without the program's name.
@@ -79,7 +79,7 @@ impl Action {
             "start" => Ok(Action::Start(flags.call()?)),
             "delete" => Ok(Action::Delete(flags.call()?)),
             SERVE => Ok(Action::Serve(flags.serving()?)),
-            HOLD => Ok(Action::Hold(rest.collect())),
+            holder::ACTION => Ok(Action::Hold(rest.collect())),
             other => Err(UsageError::UnknownAction(other.to_string())),
         }
     }

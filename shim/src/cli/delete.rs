@@ -4,12 +4,12 @@
 use std::fs;
 use std::future::Future;
 use std::path::PathBuf;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use protobuf::well_known_types::timestamp::Timestamp;
 use protobuf::{Message, MessageField};
 use tokio::time::timeout;
 use vminitd_api::containerd::api::DeleteResponse;
+use vminitd_api::timestamp;
 
 use super::start::ADDRESS_FILE;
 use super::{socket, Call, DeleteError, UNIX};
@@ -49,16 +49,10 @@ fn socket_left(call: &Call) -> Option<PathBuf> {
 }
 
 fn response(deleted: Deleted) -> Vec<u8> {
-    let since = deleted.exit.at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let exited_at = Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).expect("a second has 10^9 of them"),
-        ..Default::default()
-    };
     let response = DeleteResponse {
         pid: deleted.pid,
         exit_status: deleted.exit.status,
-        exited_at: MessageField::some(exited_at),
+        exited_at: MessageField::some(timestamp(deleted.exit.at)),
         ..Default::default()
     };
     response.write_to_bytes().expect("the message has no required fields")
@@ -71,6 +65,7 @@ mod tests {
     use std::future::pending;
     use std::io;
     use std::path::Path;
+    use std::time::UNIX_EPOCH;
 
     use crate::state::Exit;
 

@@ -33,9 +33,6 @@ pub enum StartError {
     /// Neither the parameters of a bootstrap for this very task, nor runtime options.
     #[error("understand the standard input: {0}")]
     StdinUnknown(#[source] protobuf::Error),
-    /// Paths of Unix sockets have room for so many bytes (unix(7)).
-    #[error("use {}: a socket has no room for so long a path", .0.display())]
-    PathTooLong(PathBuf),
     #[error("listen on {}: {source}", path.display())]
     Listen { path: PathBuf, source: io::Error },
     #[error("write {}: {source}", path.display())]

@@ -7,6 +7,7 @@ use super::mounts;
 
 /// The runtime's name, as `ctr run --runtime` takes it.
 pub const RUNTIME: &str = "io.containerd.vminit.v1";
+
 /// The answer to `-info`: a containerd.types.RuntimeInfo.
 pub fn info() -> Vec<u8> {
     let version = RuntimeVersion { version: env!("CARGO_PKG_VERSION").to_string(), ..Default::default() };

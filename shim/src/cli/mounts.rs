@@ -5,7 +5,8 @@ use protobuf::well_known_types::any::Any;
 use protobuf::{CodedOutputStream, Message, MessageField};
 use vminitd_api::containerd::bootstrap_api::{BootstrapResult, Extension};
 
-/// Images that become disks of the VM. All the rest, like overlays, containerd activates or the shim mounts on the host.
+/// Images that become disks of the VM. All the rest, like overlays, containerd activates or the shim mounts on the
+/// host.
 const TYPES: [&str; 2] = ["erofs", "ext4"];
 /// Prefixes of a type that the guest takes: templates, and folders to make.
 const TRANSFORMS: [&str; 2] = ["format", "mkdir"];

@@ -32,8 +32,8 @@ fn take_stdin() -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Closes all descriptors but the first three: what a caller has left open by mistake would stay open for as long as the
-/// shim lives, and a reader of such a pipe would wait so long. Only before anything has been opened.
+/// Closes all descriptors but the first three: what a caller has left open by mistake would stay open for as long as
+/// the shim lives, and a reader of such a pipe would wait so long. Only before anything has been opened.
 pub fn close_strangers() {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return };
     let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());

@@ -1,5 +1,5 @@
-//! The action `start`: a bound socket, a process of its own that serves it, the files that containerd looks for, and the
-//! reply. Owns the undoing of all that if it fails half-way; never waits for the process it has started.
+//! The action `start`: a bound socket, a process of its own that serves it, the files that containerd looks for, and
+//! the reply. Owns the undoing of all that if it fails half-way; never waits for the process it has started.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};

@@ -18,7 +18,7 @@ pub enum ClientError {
     #[error("reach the guest within {within:?}: {last}")]
     Deadline { within: Duration, last: Box<ClientError> },
     /// The guest answered `call` with an error, or the connection broke.
-    #[error("{call}: {source}")]
+    #[error("call {call}: {source}")]
     Rpc { call: &'static str, source: ttrpc::Error },
     /// An event carried a payload that is not what its topic says.
     #[error("decode an event of topic {topic}: {source}")]

@@ -1,12 +1,12 @@
 //! The guest's events, decoded. Owns what a topic means to the host; never drops or reorders one.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use protobuf::well_known_types::timestamp::Timestamp;
-use protobuf::{Message, MessageField};
+use protobuf::Message;
 use vminitd_api::containerd::events::task;
 use vminitd_api::containerd::shim::event::Envelope;
 use vminitd_api::containerd::topics;
+use vminitd_api::system_time;
 use vminitd_api::ttrpc::asynchronous::ClientStreamReceiver;
 
 use super::ClientError;
@@ -117,7 +117,7 @@ impl Received {
         let event = payload(&envelope.topic, &envelope.event.value)
             .map_err(|source| ClientError::Event { topic: envelope.topic.clone(), source })?;
         Ok(Received {
-            timestamp: time(&envelope.timestamp),
+            timestamp: system_time(&envelope.timestamp),
             namespace: envelope.namespace,
             topic: envelope.topic,
             event,
@@ -146,12 +146,12 @@ fn payload(topic: &str, value: &[u8]) -> protobuf::Result<Event> {
         topics::TASK_EXIT_EVENT_TOPIC => {
             let task::TaskExit { container_id, id, pid, exit_status, exited_at, .. } =
                 Message::parse_from_bytes(value)?;
-            Event::Exit { container_id, id, pid, status: exit_status, exited_at: time(&exited_at) }
+            Event::Exit { container_id, id, pid, status: exit_status, exited_at: system_time(&exited_at) }
         }
         topics::TASK_DELETE_EVENT_TOPIC => {
             let task::TaskDelete { container_id, id, pid, exit_status, exited_at, .. } =
                 Message::parse_from_bytes(value)?;
-            Event::Delete { container_id, id, pid, status: exit_status, exited_at: time(&exited_at) }
+            Event::Delete { container_id, id, pid, status: exit_status, exited_at: system_time(&exited_at) }
         }
         other => return payload_of_container(other, value),
     })
@@ -180,29 +180,27 @@ fn payload_of_container(topic: &str, value: &[u8]) -> protobuf::Result<Event> {
     })
 }
 
-/// Times before 1970 become 1970: the wire uses them, and a missing field, for "never".
-pub(super) fn time(timestamp: &MessageField<Timestamp>) -> SystemTime {
-    let seconds = u64::try_from(timestamp.seconds).unwrap_or(0);
-    let nanos = u32::try_from(timestamp.nanos).unwrap_or(0).min(999_999_999);
-    UNIX_EPOCH.checked_add(Duration::new(seconds, nanos)).unwrap_or(UNIX_EPOCH)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use protobuf::MessageField;
+    use vminitd_api::timestamp;
+
     #[test]
     fn an_exit_is_decoded_with_its_time() {
+        let exited_at = UNIX_EPOCH + Duration::new(5, 6);
         let exit = task::TaskExit {
             container_id: "c".into(),
             id: "e".into(),
             pid: 9,
             exit_status: 137,
-            exited_at: MessageField::some(Timestamp { seconds: 5, nanos: 6, ..Default::default() }),
+            exited_at: MessageField::some(timestamp(exited_at)),
             ..Default::default()
         };
         let event = payload("/tasks/exit", &exit.write_to_bytes().unwrap()).unwrap();
-        let exited_at = UNIX_EPOCH + Duration::new(5, 6);
         assert_eq!(
             event,
             Event::Exit { container_id: "c".into(), id: "e".into(), pid: 9, status: 137, exited_at }
@@ -223,11 +221,5 @@ mod tests {
         };
         let decoded = payload("/tasks/checkpointed", &event.write_to_bytes().unwrap()).unwrap();
         assert_eq!(decoded, Event::Checkpointed { container_id: "c".into(), checkpoint: "/i".into() });
-    }
-
-    #[test]
-    fn a_time_before_1970_is_never() {
-        let zero_of_go = MessageField::some(Timestamp { seconds: -62_135_596_800, ..Default::default() });
-        assert_eq!(time(&zero_of_go), UNIX_EPOCH);
     }
 }

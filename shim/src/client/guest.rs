@@ -13,13 +13,9 @@ use vminitd_api::containerd::api::{
     WaitRequest,
 };
 use vminitd_api::ttrpc::context::Context;
-use vminitd_api::type_url;
+use vminitd_api::{system_time, type_url};
 
-use super::event::time;
-use super::{context, Client, ClientError, Endpoint, Stdio, Stream, Streams};
-
-/// The exec id that means the container's init.
-pub const INIT: &str = "";
+use super::{context, Client, ClientError, Endpoint, Stdio, Stream, Streams, INIT};
 
 /// A request of the convenience calls may take so long; an emulated guest is slow, a dead one must not hang a test.
 const CALL: Duration = Duration::from_secs(120);
@@ -155,7 +151,7 @@ impl Guest {
     pub async fn wait(&self, id: &str, exec_id: &str) -> Result<Exit, ClientError> {
         let request = WaitRequest { id: id.into(), exec_id: exec_id.into(), ..Default::default() };
         let reply = self.client.task().wait(call(), &request).await.map_err(ClientError::rpc("Task.Wait"))?;
-        Ok(Exit { status: reply.exit_status, at: time(&reply.exited_at) })
+        Ok(Exit { status: reply.exit_status, at: system_time(&reply.exited_at) })
     }
 
     /// Sends `signal` to the process.
@@ -169,7 +165,7 @@ impl Guest {
         let request = DeleteRequest { id: id.into(), exec_id: exec_id.into(), ..Default::default() };
         let reply =
             self.client.task().delete(call(), &request).await.map_err(ClientError::rpc("Task.Delete"))?;
-        Ok(Exit { status: reply.exit_status, at: time(&reply.exited_at) })
+        Ok(Exit { status: reply.exit_status, at: system_time(&reply.exited_at) })
     }
 
     /// Asks the guest to stop; it does if no container is left.

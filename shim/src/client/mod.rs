@@ -13,5 +13,8 @@ pub use connection::{context, Client};
 pub use endpoint::Endpoint;
 pub use error::ClientError;
 pub use event::{Event, EventStream, Received};
-pub use guest::{Container, Exec, Exit, Finished, Guest, INIT};
+pub use guest::{Container, Exec, Exit, Finished, Guest};
 pub use stream::{Output, Stdio, Stream, Streams};
+
+/// The exec id that means the container's init.
+pub const INIT: &str = "";

@@ -1,5 +1,5 @@
-//! The calls of the System service that freeze file systems and take plugged hardware in. Adds nothing to what the guest
-//! does.
+//! The calls of the System service that freeze file systems and take plugged hardware in. Adds nothing to what the
+//! guest does.
 
 use std::time::Duration;
 

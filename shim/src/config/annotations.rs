@@ -33,8 +33,8 @@ impl Config {
     /// What the annotations of a container choose.
     ///
     /// # Errors
-    /// The first that is unknown, out of its bounds or not allowed: a container that asked for a machine of its own is not
-    /// to get another.
+    /// The first that is unknown, out of its bounds or not allowed: a container that asked for a machine of its own is
+    /// not to get another.
     pub fn choose(&self, annotations: &BTreeMap<String, String>) -> Result<Choice, AnnotationError> {
         let mut choice = Choice::default();
         let ours =

@@ -17,6 +17,23 @@ pub use size::Size;
 /// Where the file is. Without one the defaults hold.
 pub const FILE: &str = "/etc/vminit/config.toml";
 
+/// Where the install script puts what a machine boots.
+const LIBRARY: &str = "/usr/lib/vminit";
+const INITRD: &str = "initrd.img";
+
+/// The image is 15 MiB, unpacked in memory, and the kernel wants as much again.
+const FLOOR_MIN_MB: u32 = 64;
+/// Below are the users of the host itself.
+const UID_BASE_MIN: u32 = 1 << 16;
+
+/// With a pid, which is below 2^22 (PID_MAX_LIMIT, proc(5)), it is still a uid; that of all ones is none (setresuid(2)).
+const UID_BASE_MAX: u32 = u32::MAX - (1 << 22);
+
+/// 1 TiB: what a q35 machine of QEMU surely takes.
+const MEMORY_MAX_MB: u32 = 1 << 20;
+/// What a q35 machine of QEMU 7.2 takes.
+const CPUS_MAX: u32 = 288;
+
 /// The settings of one host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -82,17 +99,12 @@ pub struct Containerd {
     pub json_reply: bool,
 }
 
-/// Where the install script puts what a machine boots.
-const LIBRARY: &str = "/usr/lib/vminit";
-
 /// The folder of the shim itself if a guest lies beside it, as after a build; else [`LIBRARY`].
 fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let beside = program.parent().filter(|folder| folder.join(INITRD).exists());
     beside.unwrap_or(Path::new(LIBRARY)).to_owned()
 }
-
-const INITRD: &str = "initrd.img";
 
 impl Default for Machine {
     fn default() -> Machine {
@@ -121,7 +133,7 @@ impl Default for Machine {
 pub enum ConfigError {
     #[error("read {path}: {source}", path = .path.display())]
     Read { path: PathBuf, source: io::Error },
-    #[error("understand {path}: {source}", path = .path.display())]
+    #[error("use {path}: {source}", path = .path.display())]
     Parse { path: PathBuf, source: Box<toml::de::Error> },
     #[error("use {path}: {key} is {value}, and must be from {min} to {max}", path = .path.display())]
     Bounds { path: PathBuf, key: &'static str, value: u32, min: u32, max: u32 },
@@ -167,18 +179,3 @@ impl Config {
         Ok(())
     }
 }
-
-/// The image is 15 MiB, unpacked in memory, and the kernel wants as much again.
-const FLOOR_MIN_MB: u32 = 64;
-
-/// Below are the users of the host itself.
-const UID_BASE_MIN: u32 = 1 << 16;
-
-/// With a pid, which is below 2^22 (PID_MAX_LIMIT, proc(5)), it is still a uid; that of all ones is none (setresuid(2)).
-const UID_BASE_MAX: u32 = u32::MAX - (1 << 22);
-
-/// 1 TiB: what a q35 machine of QEMU surely takes.
-const MEMORY_MAX_MB: u32 = 1 << 20;
-
-/// What a q35 machine of QEMU 7.2 takes.
-const CPUS_MAX: u32 = 288;

@@ -22,8 +22,8 @@ impl Size {
 
 impl Config {
     /// A limit of memory gets the guest's own share on top, so that the container reaches its limit before the machine
-    /// has none left; a quota of processors is rounded up. Neither goes beyond what the file allows: the container's limits
-    /// hold inside all the same.
+    /// has none left; a quota of processors is rounded up. Neither goes beyond what the file allows: the container's
+    /// limits hold inside all the same.
     pub fn size(&self, choice: &Choice, demand: &Demand) -> Size {
         let machine = &self.machine;
         let limited = |bytes: u64| {

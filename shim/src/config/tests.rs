@@ -25,7 +25,7 @@ fn what_the_file_does_not_say_has_its_default() {
 #[test]
 fn a_mistake_in_the_file_is_told() {
     for (text, part) in [
-        ("machine = 1", "understand /c.toml: "),
+        ("machine = 1", "use /c.toml: "),
         ("[machine]\nmemory = 1", "unknown field `memory`"),
         ("[machine]\nmemory_mb = 1", "use /c.toml: machine.memory_mb is 1, and must be from 192 to 4096"),
         ("[machine]\nfloor_mb = 1", "machine.floor_mb is 1, and must be from 64 to 1048576"),

@@ -1,13 +1,13 @@
 //! An event as containerd takes it: a topic and its message. Owns which message goes with which topic.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use protobuf::well_known_types::any::Any;
-use protobuf::well_known_types::timestamp::Timestamp;
 use protobuf::{MessageField, MessageFull};
 use vminitd_api::containerd::events::task;
 use vminitd_api::containerd::shim::event::Envelope;
 use vminitd_api::containerd::topics;
+use vminitd_api::timestamp;
 
 use super::Names;
 
@@ -65,7 +65,7 @@ impl Event {
             id: process.id,
             pid: process.pid,
             exit_status: process.exit_status,
-            exited_at: timestamp(process.exited_at),
+            exited_at: MessageField::some(timestamp(process.exited_at)),
             ..Default::default()
         };
         Event::new(topics::TASK_EXIT_EVENT_TOPIC, &message)
@@ -78,7 +78,7 @@ impl Event {
             id: process.id,
             pid: process.pid,
             exit_status: process.exit_status,
-            exited_at: timestamp(process.exited_at),
+            exited_at: MessageField::some(timestamp(process.exited_at)),
             ..Default::default()
         };
         Event::new(topics::TASK_DELETE_EVENT_TOPIC, &message)
@@ -123,16 +123,6 @@ impl Event {
         Event::new(topics::TASK_RESUMED_EVENT_TOPIC, &message)
     }
 
-    /// `/tasks/checkpointed`; `checkpoint` is the folder with the image, on the host.
-    pub fn checkpointed(container_id: &str, checkpoint: &str) -> Event {
-        let message = task::TaskCheckpointed {
-            container_id: container_id.into(),
-            checkpoint: checkpoint.into(),
-            ..Default::default()
-        };
-        Event::new(topics::TASK_CHECKPOINTED_EVENT_TOPIC, &message)
-    }
-
     /// For example `/tasks/exit`.
     pub fn topic(&self) -> &'static str {
         self.topic
@@ -146,7 +136,7 @@ impl Event {
     /// The event as it is forwarded, with the time at which it was queued.
     pub(super) fn into_envelope(self, namespace: &str) -> Envelope {
         Envelope {
-            timestamp: timestamp(SystemTime::now()),
+            timestamp: MessageField::some(timestamp(SystemTime::now())),
             namespace: namespace.to_string(),
             topic: self.topic.to_string(),
             event: MessageField::some(self.message),
@@ -160,14 +150,4 @@ impl Event {
         let type_url = M::descriptor().full_name().to_string();
         Event { topic, message: Any { type_url, value, ..Default::default() } }
     }
-}
-
-/// Times before 1970 become 1970.
-fn timestamp(time: SystemTime) -> MessageField<Timestamp> {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    MessageField::some(Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).expect("a second has 10^9 of them"),
-        ..Default::default()
-    })
 }

@@ -1,7 +1,7 @@
 //! The guest's events in the host's names. A pure function: what the guest says of things of the host is replaced, and
 //! what it says of containers that are not its own is not passed on.
 
-use super::{Event, Exited, Names};
+use super::{Event, Names};
 use crate::client::Event as Guest;
 
 /// Ids may be so long (containerd, `identifiers.Validate`). The guest is not trusted to keep to it.
@@ -9,7 +9,8 @@ const ID_MAX: usize = 76;
 
 /// The event to publish for one of the guest's, if there is any.
 ///
-/// A checkpoint is none: its folder is the guest's, and who asked for it knows the host's.
+/// An exit and a delete are none: what comes of them is decided by who knows the states of processes. Nor is a
+/// checkpoint: its folder is the guest's, and who asked for it knows the host's.
 pub fn rewrite(event: Guest, names: &Names) -> Option<Event> {
     let container = names.container_id.as_str();
     if container_of(&event)? != container {
@@ -22,19 +23,10 @@ pub fn rewrite(event: Guest, names: &Names) -> Option<Event> {
         Guest::ExecStarted { exec_id, pid, .. } => {
             is_id(&exec_id).then(|| Event::exec_started(container, &exec_id, names.pid(&exec_id, pid)))
         }
-        Guest::Exit { container_id, id, pid, status, exited_at } => is_id(&id).then(|| {
-            let pid = names.pid(&id, pid);
-            Event::exit(Exited { container_id, id, pid, exit_status: status, exited_at })
-        }),
-        Guest::Delete { container_id, id, pid, status, exited_at } => {
-            let pid = names.pid(&id, pid);
-            let exited = Exited { container_id, id, pid, exit_status: status, exited_at };
-            (exited.id.is_empty() || is_id(&exited.id)).then(|| Event::delete(exited))
-        }
         Guest::Oom { .. } => Some(Event::oom(container)),
         Guest::Paused { .. } => Some(Event::paused(container)),
         Guest::Resumed { .. } => Some(Event::resumed(container)),
-        Guest::Checkpointed { .. } | Guest::Other { .. } => None,
+        Guest::Exit { .. } | Guest::Delete { .. } | Guest::Checkpointed { .. } | Guest::Other { .. } => None,
     }
 }
 
@@ -63,8 +55,6 @@ fn is_id(id: &str) -> bool {
 mod tests {
     use super::*;
 
-    use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
     use protobuf::Message;
     use vminitd_api::containerd::events::task::TaskCreate;
     use vminitd_api::containerd::types::mount::Mount;
@@ -78,19 +68,6 @@ mod tests {
         let stdio = Stdio { stdout: "/run/fifo/out".into(), terminal: true, ..Default::default() };
         let (container_id, bundle) = ("c".to_string(), "/run/containerd/c".to_string());
         Names { container_id, bundle, rootfs, stdio, init_pid: HOLDER }
-    }
-
-    fn at() -> SystemTime {
-        UNIX_EPOCH + Duration::new(5, 6)
-    }
-
-    fn exit(container_id: &str, id: &str, pid: u32) -> Guest {
-        let (container_id, id) = (container_id.to_string(), id.to_string());
-        Guest::Exit { container_id, id, pid, status: 3, exited_at: at() }
-    }
-
-    fn exited(id: &str, pid: u32) -> Exited {
-        Exited { container_id: "c".into(), id: id.into(), pid, exit_status: 3, exited_at: at() }
     }
 
     fn check(cases: impl IntoIterator<Item = (Guest, Option<Event>)>) {
@@ -118,27 +95,10 @@ mod tests {
         let exec_started = |pid| Guest::ExecStarted { container_id: "c".into(), exec_id: "e".into(), pid };
         check([
             (Guest::Start { container_id: "c".into(), pid: 80 }, Some(Event::start("c", HOLDER))),
-            (exit("c", "c", 80), Some(Event::exit(exited("c", HOLDER)))),
-            (exit("c", "e", 80), Some(Event::exit(exited("e", 4_194_384)))),
             (exec_started(81), Some(Event::exec_started("c", "e", 4_194_385))),
             (exec_started(0), Some(Event::exec_started("c", "e", 0))),
             (exec_started(4_194_303), Some(Event::exec_started("c", "e", 8_388_607))),
             (exec_started(u32::MAX), Some(Event::exec_started("c", "e", 0))),
-        ]);
-    }
-
-    #[test]
-    fn a_delete_without_an_id_is_that_of_the_init() {
-        let delete = |id: &str| Guest::Delete {
-            container_id: "c".into(),
-            id: id.into(),
-            pid: 80,
-            status: 3,
-            exited_at: at(),
-        };
-        check([
-            (delete(""), Some(Event::delete(exited("", HOLDER)))),
-            (delete("e"), Some(Event::delete(exited("e", 4_194_384)))),
         ]);
     }
 
@@ -158,10 +118,11 @@ mod tests {
 
     #[test]
     fn what_a_guest_may_not_say_is_not_passed_on() {
+        let exec_added = |id: &str| Guest::ExecAdded { container_id: "c".into(), exec_id: id.into() };
         check([
-            (exit("other", "other", 80), None),
-            (exit("c", &"e".repeat(77), 80), None),
-            (exit("c", "", 80), None),
+            (Guest::Oom { container_id: "other".into() }, None),
+            (exec_added(&"e".repeat(ID_MAX + 1)), None),
+            (exec_added(""), None),
             (Guest::Other { topic: "/images/delete".into() }, None),
             (Guest::Checkpointed { container_id: "c".into(), checkpoint: "/guest".into() }, None),
         ]);

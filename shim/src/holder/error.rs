@@ -12,8 +12,9 @@ pub enum HoldError {
     /// The parent-death signal was armed too late to be sent.
     #[error("hold anything for a shim that has gone")]
     Orphan,
+    /// `step` names the path, if there is one that the container's spec chose.
     #[error("{step}: {source}")]
-    Step { step: &'static str, source: io::Error },
+    Step { step: String, source: io::Error },
     #[error("install the seccomp filter: {0}")]
     Filter(#[source] seccompiler::Error),
 }
@@ -23,8 +24,8 @@ pub enum HoldError {
 pub enum HolderError {
     #[error("start the holder: {0}")]
     Start(#[source] io::Error),
-    /// What the process said before it ended; nothing if it was killed.
-    #[error("start the holder: it ended early: {0:?}")]
+    /// What the process said before it ended.
+    #[error("start the process that stands for the container: {0}")]
     Ended(String),
     #[error("stop the holder: {0}")]
     Stop(#[source] io::Error),

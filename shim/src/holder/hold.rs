@@ -1,5 +1,5 @@
-//! The action `hold`: this process becomes the holder of a container, and is nothing else from then on. Owns the order of
-//! the steps; never opens or runs anything of the container's root, and never comes back.
+//! The action `hold`: this process becomes the holder of a container, and is nothing else from then on. Owns the order
+//! of the steps; never opens or runs anything of the container's root, and never comes back.
 
 use std::convert::Infallible;
 use std::fs::File;
@@ -57,8 +57,8 @@ fn prepare(args: &[String]) -> Result<(), HoldError> {
     renounce()
 }
 
-fn step<E: Into<io::Error>>(step: &'static str) -> impl FnOnce(E) -> HoldError {
-    move |source| HoldError::Step { step, source: source.into() }
+fn step<E: Into<io::Error>>(step: impl Into<String>) -> impl FnOnce(E) -> HoldError {
+    move |source| HoldError::Step { step: step.into(), source: source.into() }
 }
 
 /// Ties our life to that of the shim's thread that started us.
@@ -78,14 +78,16 @@ fn join_network(network: &Network) -> Result<(), HoldError> {
             sys::bring_up_loopback().map_err(step("bring up the loopback"))
         }
         Network::At(path) => {
-            let namespace = File::open(path).map_err(step("open the network namespace"))?;
-            setns(namespace, CloneFlags::CLONE_NEWNET).map_err(step("enter the network namespace"))
+            let name = path.display();
+            let namespace = File::open(path).map_err(step(format!("open the network namespace {name}")))?;
+            setns(namespace, CloneFlags::CLONE_NEWNET)
+                .map_err(step(format!("enter the network namespace {name}")))
         }
     }
 }
 
-/// Makes the root ours alone, in a mount namespace that holds nothing else: neither the host's mounts nor the shim's are
-/// busy because of us.
+/// Makes the root ours alone, in a mount namespace that holds nothing else: neither the host's mounts nor the shim's
+/// are busy because of us.
 fn enter(root: Option<&Path>) -> Result<(), HoldError> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(step("make a mount namespace"))?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -110,8 +112,8 @@ fn enter(root: Option<&Path>) -> Result<(), HoldError> {
     chdir("/").map_err(step("go to the root"))
 }
 
-/// Gives up everything but the uid. That stays 0 and the process dumpable, or else root without CAP_SYS_PTRACE could not
-/// look into `/proc/<pid>` (ptrace(2), access mode checking).
+/// Gives up everything but the uid. That stays 0 and the process dumpable, or else root without CAP_SYS_PTRACE could
+/// not look into `/proc/<pid>` (ptrace(2), access mode checking).
 fn renounce() -> Result<(), HoldError> {
     setrlimit(Resource::RLIMIT_CORE, CORE_LIMIT, CORE_LIMIT).map_err(step("forbid dumps"))?;
     setgroups(&[]).map_err(step("leave all groups"))?;

@@ -1,6 +1,6 @@
 //! The process that stands for the container on the host: it is in the container's network namespace, its root is the
-//! container's root, and its pid is what Task.Create answers. Owns that process from its start to its reaping; never says
-//! what its death means.
+//! container's root, and its pid is what Task.Create answers. Owns that process from its start to its reaping; never
+//! says what its death means.
 
 mod error;
 mod filter;
@@ -22,6 +22,7 @@ use tokio::time::timeout;
 pub use error::{HoldError, HolderError};
 pub use hold::hold;
 use order::Order;
+pub use order::ACTION;
 
 use crate::plan::Network;
 use crate::sys::Pidfd;
@@ -91,7 +92,7 @@ impl Holder {
     /// Kills and reaps it, dead already or not.
     ///
     /// # Errors
-    /// `Timeout`, if it is still there after 2 s.
+    /// `Timeout`, if it is still there after [`REAP`].
     pub async fn stop(mut self) -> Result<(), HolderError> {
         reap(&mut self.child).await
     }
@@ -123,9 +124,10 @@ async fn stand(child: &Child, stdout: ChildStdout) -> Result<(u32, Pidfd), Holde
     let read = timeout(START, stdout.read_to_string(&mut said)).await;
     read.map_err(|_| HolderError::Timeout { what: "the holder ready", within: START })?
         .map_err(HolderError::Start)?;
-    match said == READY {
-        true => Ok((pid, end)),
-        false => Err(HolderError::Ended(said)),
+    match said.as_str() {
+        READY => Ok((pid, end)),
+        "" => Err(HolderError::Ended("it ended without a word".to_owned())),
+        error => Err(HolderError::Ended(error.trim_start_matches(READY).to_owned())),
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use crate::plan::Network;
 
-/// The hidden action of the command line.
-const ACTION: &str = "hold";
+/// The hidden action of the command line, whose arguments are an [`Order`].
+pub const ACTION: &str = "hold";
 /// Neither is an absolute path, which is what stands in their place for a namespace that exists.
 const NEW: &str = "new";
 const HOST: &str = "host";

@@ -1,11 +1,11 @@
-//! The `poststop` hooks, once in the life of a container, whoever gets to it: the shim at Delete, the rollback of a failed
-//! Create, or the `delete` command after a crash. Owns the marker that says so.
+//! The `poststop` hooks, once in the life of a container, whoever gets to it: the shim at Delete, the rollback of a
+//! failed Create, or the `delete` command after a crash. Owns the marker that says so.
 //!
-//! The marker is a file that is locked while the hooks run and has one byte for each that has ended. The kernel drops the
-//! lock of a runner that dies, so the next one goes on behind the last hook that has ended. Only a hook that was cut off
-//! with its runner runs a second time. The other order, first the mark and then the hook, would skip it; but what these
-//! hooks do is a DEL of CNI, which has to be repeatable (CNI spec, "DEL"), while one that is missing leaks an address and
-//! makes nerdctl's next run fail.
+//! The marker is a file that is locked while the hooks run and has one byte for each that has ended. The kernel drops
+//! the lock of a runner that dies, so the next one goes on behind the last hook that has ended. Only a hook that was
+//! cut off with its runner runs a second time. The other order, first the mark and then the hook, would skip it; but
+//! what these hooks do is a DEL of CNI, which has to be repeatable (CNI spec, "DEL"), while one that is missing leaks
+//! an address and makes nerdctl's next run fail.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -31,7 +31,8 @@ const LOOK: Duration = Duration::from_millis(10);
 /// `marker` is a file of the container, the same for every caller; it is made if need be. `began` gets the pid of each.
 ///
 /// # Errors
-/// Any [`PoststopError`]; hooks that have not run will, at the next call. If this is dropped, so will the one it was at.
+/// Any [`PoststopError`]; hooks that have not run will, at the next call. If this is dropped, so will the one it was
+/// at.
 pub async fn poststop(
     marker: &Path,
     hooks: &[Hook],

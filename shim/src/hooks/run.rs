@@ -16,15 +16,17 @@ use tokio::time::timeout;
 use super::{ContainerState, HookError};
 use crate::plan::Hook;
 
-/// A hook without a timeout of its own has this. Kubernetes waits as long for a whole Create (`--runtime-request-timeout`).
+/// A hook without a timeout of its own has this. Kubernetes waits as long for a whole Create
+/// (`--runtime-request-timeout`).
 const LIMIT: Duration = Duration::from_secs(120);
 /// How much of the end of a hook's standard error is kept: nerdctl's last line says what was wrong.
 const STDERR_MAX: usize = 4 << 10;
-/// What a hook wrote is in the pipe when it ends; only a process that it has left behind can keep the pipe open so long.
+/// What a hook wrote is in the pipe when it ends; only a process that it has left behind can keep the pipe open so
+/// long.
 const DRAIN: Duration = Duration::from_millis(100);
 
-/// Runs the hooks of a stage that must not fail, until one does. `began` gets the pid of each: one goes on when the shim
-/// is killed, and whoever cleans up has to know.
+/// Runs the hooks of a stage that must not fail, until one does. `began` gets the pid of each: one goes on when the
+/// shim is killed, and whoever cleans up has to know.
 ///
 /// # Errors
 /// Any [`HookError`] of the first that fails; those behind it do not run.

@@ -58,7 +58,7 @@ pub struct Nic {
 /// themselves in every namespace, such as `tunl0`.
 ///
 /// # Errors
-/// `Taken` and `NotEthernet`, with the name of the interface; `Namespace`, `Kernel`; `Late` after 10 s.
+/// `Taken` and `NotEthernet`, with the name of the interface; `Namespace`, `Kernel`; `Late` after [`KERNEL`].
 pub async fn survey(netns: &Path) -> Result<Survey, NetError> {
     let namespace = Namespace::open(netns)?;
     let read = async |kernel| survey::read(&kernel).await;
@@ -83,7 +83,7 @@ impl Survey {
     /// after an error there is none of it, nor anything to [`unwire`], unless it is `Late`.
     ///
     /// # Errors
-    /// `Kernel`; `Late` after 10 s.
+    /// `Kernel`; `Late` after [`KERNEL`].
     pub async fn connect(&self) -> Result<Vec<Nic>, NetError> {
         let links = self.links.clone();
         self.namespace.inside(KERNEL, async move |kernel| wire::connect(&kernel, &links).await).await

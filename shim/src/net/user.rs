@@ -26,8 +26,6 @@ const ROUTER_V6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
 pub struct UserNic {
     /// Six bytes in lower-case hexadecimal, with colons.
     pub mac: String,
-    /// In bytes.
-    pub mtu: u32,
 }
 
 /// The one NIC of a machine in user mode, and what the guest is to configure. The resolver goes to the guest's file,
@@ -57,7 +55,7 @@ pub fn user_mode(sysctls: &BTreeMap<String, String>) -> (UserNic, network::Apply
         resolver: Some(resolver).into(),
         ..Default::default()
     };
-    (UserNic { mac: MAC.into(), mtu: MTU }, request)
+    (UserNic { mac: MAC.into() }, request)
 }
 
 fn default_route(everything: IpAddr, router: IpAddr) -> network::Route {

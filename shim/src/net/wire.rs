@@ -50,7 +50,7 @@ async fn join(kernel: &Kernel, found: &Found) -> Result<Nic, NetError> {
 /// it the namespace itself, is no error.
 ///
 /// # Errors
-/// `Namespace` and `Kernel`, the first of them: all the rest was done; `Late` after 0.9 s.
+/// `Namespace` and `Kernel`, the first of them: all the rest was done; `Late` after [`UNWIRE`].
 pub async fn unwire(netns: &Path, wiring: &Wiring) -> Result<(), NetError> {
     let Wiring { taps, qdiscs, .. } = wiring.clone();
     if taps.is_empty() && qdiscs.is_empty() {

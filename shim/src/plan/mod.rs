@@ -1,6 +1,6 @@
 //! What a container's `config.json` asks for, divided between guest and host: pure, from JSON to a [`Plan`] or to a
-//! [`Refusal`] that names what cannot be had in a microVM. It touches nothing and asks the system nothing: what a bind's
-//! source is, it is told.
+//! [`Refusal`] that names what cannot be had in a microVM. It touches nothing and asks the system nothing: what a
+//! bind's source is, it is told.
 //!
 //! A spec is edited as a tree of JSON in which only the members named here are looked at, so that what a newer client
 //! writes gets to the runtime in the guest.
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 pub use hooks::{Hook, Hooks};
-pub(crate) use mounts::{check_bind, is_of_the_kernel};
+pub(crate) use mounts::{check_bind, clean, is_of_the_kernel};
 pub use mounts::{ReadOnly, Volume};
 pub use namespaces::Network;
 pub use refusal::Refusal;
@@ -149,7 +149,8 @@ pub fn remove_process_labels(process: &mut Value) {
     }
 }
 
-/// The host's place among cgroups means nothing in the guest, and may be in systemd's form, which no systemd reads there.
+/// The host's place among cgroups means nothing in the guest, and may be in systemd's form, which no systemd reads
+/// there.
 fn place_cgroup(spec: &mut Map<String, Value>, id: &str) -> Result<(), Refusal> {
     members::object(spec, "linux")?.insert("cgroupsPath".into(), format!("/vminit/{id}").into());
     Ok(())

@@ -28,14 +28,21 @@ pub enum ReadOnly {
 }
 
 /// File systems that need nothing of the host.
-const OF_THE_GUEST: [&str; 8] = ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "ramfs"];
+const FILE_SYSTEMS_OF_THE_GUEST: [&str; 8] =
+    ["proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "ramfs"];
 
-/// Folders of the host that are views of its kernel: bound from a microVM they would be of another machine.
-const OF_THE_KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// Folders in the host's root that are views of its kernel: bound from a microVM they would be of another machine.
+const FOLDERS_OF_THE_KERNEL: [&str; 3] = ["proc", "sys", "dev"];
+
+/// As runc makes what it mounts on, files too.
+const POINT_MODE: u32 = 0o755;
+/// That of a tmpfs without one of its own (tmpfs(5)).
+const TMPFS_MODE: u32 = 0o1777;
 
 /// Takes the binds out as volumes, and points them at where the guest finds these.
 pub(super) fn divide(spec: &mut Map<String, Value>, world: &World<'_>) -> Result<Vec<Volume>, Refusal> {
-    // What is mounted later on the host is seen in the guest, whatever this says; what is mounted in the guest stays there.
+    // What is mounted later on the host is seen in the guest, whatever this says; what is mounted in the guest stays
+    // there.
     super::members::object(spec, "linux")?.remove("rootfsPropagation");
     let mut volumes = Vec::new();
     for mount in list(spec, "mounts")? {
@@ -69,12 +76,6 @@ pub(super) fn points(spec: &Map<String, Value>, volumes: &[Volume]) -> Vec<Point
     points
 }
 
-/// As runc makes what it mounts on, files too.
-const POINT_MODE: u32 = 0o755;
-
-/// That of a tmpfs without one of its own (tmpfs(5)).
-const TMPFS_MODE: u32 = 0o1777;
-
 /// runc before 1.2 gives a tmpfs the mode of the folder that it finds, whatever the options say; had it made the folder
 /// itself, the options would hold.
 fn mode_of_point(mount: &Value) -> u32 {
@@ -101,7 +102,7 @@ fn refuse_id_mapped(mount: &Value, options: &[String], destination: &str) -> Res
 
 fn refuse_foreign(mount: &Value, destination: String) -> Result<(), Refusal> {
     let kind = mount["type"].as_str().unwrap_or_default();
-    match OF_THE_GUEST.contains(&kind) {
+    match FILE_SYSTEMS_OF_THE_GUEST.contains(&kind) {
         true => Ok(()),
         false => Err(Refusal::MountType { kind: kind.to_owned(), destination }),
     }
@@ -140,15 +141,21 @@ pub(crate) fn check_bind(
 
 /// By its text, with what leads up resolved in it; where a symlink leads is seen by who opens it.
 pub(crate) fn is_of_the_kernel(source: &Path) -> bool {
+    let clean = clean(source);
+    FOLDERS_OF_THE_KERNEL.iter().any(|folder| clean.starts_with(folder))
+}
+
+/// The path from the root, without that, and with what leads up resolved in its text.
+pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut clean = PathBuf::new();
-    for part in source.components() {
+    for part in path.components() {
         match part {
+            Component::Normal(name) => clean.push(name),
             Component::ParentDir => drop(clean.pop()),
-            Component::CurDir => {}
-            part => clean.push(part),
+            _ => {}
         }
     }
-    OF_THE_KERNEL.iter().any(|folder| clean.starts_with(folder))
+    clean
 }
 
 /// The last option that is about it counts, as in mount(8).
@@ -162,8 +169,8 @@ fn read_only(options: &[String]) -> ReadOnly {
     options.iter().rev().find_map(says).unwrap_or(ReadOnly::No)
 }
 
-/// What the guest's runtime is told: the bind, with those options that it can apply to a part of the share. `rro` needs a
-/// newer runtime than `ro`; propagation between host and guest there is none.
+/// What the guest's runtime is told: the bind, with those options that it can apply to a part of the share. `rro` needs
+/// a newer runtime than `ro`; propagation between host and guest there is none.
 fn rewrite(mount: &mut Value, options: &[String], source: String) {
     let in_guest = |option: &String| match option.as_str() {
         "rro" => Some("ro".to_owned()),

@@ -19,7 +19,7 @@ pub struct Demand {
 }
 
 /// Members of `linux.resources` that are about devices and controllers of the host.
-const OF_THE_HOST: [&str; 4] = ["blockIO", "hugepageLimits", "network", "rdma"];
+const MEMBERS_OF_THE_HOST: [&str; 4] = ["blockIO", "hugepageLimits", "network", "rdma"];
 
 /// Reads the limits, and takes out what the guest cannot apply. Limits of memory, processors and pids stay: the VM is
 /// larger than its container.
@@ -51,7 +51,7 @@ pub fn divide_resources(resources: &mut Value) -> Result<(), Refusal> {
 }
 
 fn remove_those_of_the_host(resources: &mut Map<String, Value>, left_out: &mut Vec<String>) {
-    for name in OF_THE_HOST {
+    for name in MEMBERS_OF_THE_HOST {
         if resources.remove(name).is_some_and(|value| says_something(&value)) {
             left_out.push(format!("linux.resources.{name}"));
         }

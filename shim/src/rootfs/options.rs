@@ -98,9 +98,9 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// Leaves `text` as it is if it fits. If it does not, an overlay's layers are opened and named by their descriptors,
-    /// which is good for 200 of them. Their common directory would make shorter names, but going there would take a
-    /// thread of its own.
+    /// Leaves `text` as it is if it fits. If it does not, an overlay's layers are opened and named by their
+    /// descriptors, which is good for 200 of them. Their common directory would make shorter names, but going there
+    /// would take a thread of its own.
     pub(super) fn fit(text: String) -> Result<Data, RootfsError> {
         let length = text.len();
         if length <= DATA_MAX {

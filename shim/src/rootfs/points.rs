@@ -3,13 +3,13 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{openat, openat2, OFlag, OpenHow, ResolveFlag};
 use nix::sys::stat::{fchmodat, mkdirat, FchmodatFlags, Mode};
 
-use crate::plan::Point;
+use crate::plan::{clean, Point};
 
 /// Of the folders that lead to a point, as runc makes them.
 const MODE: Mode = Mode::S_IRWXU.union(Mode::from_bits_truncate(0o055));
@@ -55,17 +55,4 @@ fn make_one(parent: &File, name: &Path, point: Option<&Point>) -> nix::Result<()
     // By name, as what was just made: its mode is subject to no umask then.
     let mode = point.map_or(MODE, |point| Mode::from_bits_truncate(point.mode));
     fchmodat(parent, name, mode, FchmodatFlags::FollowSymlink)
-}
-
-/// Without a root, and with what leads up resolved in the text.
-fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::Normal(name) => clean.push(name),
-            Component::ParentDir => drop(clean.pop()),
-            _ => {}
-        }
-    }
-    clean
 }

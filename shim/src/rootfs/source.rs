@@ -15,7 +15,7 @@ use crate::plan::{check_bind, is_of_the_kernel, FileKind, Refusal, Volume};
 
 /// File systems that are views of the host's kernel, wherever they are mounted. That of `/dev` cannot be told from any
 /// tmpfs, and is told by its path.
-const OF_THE_KERNEL: [FsType; 12] = [
+const FILE_SYSTEMS_OF_THE_KERNEL: [FsType; 12] = [
     statfs::PROC_SUPER_MAGIC,
     statfs::SYSFS_MAGIC,
     statfs::DEVPTS_SUPER_MAGIC,
@@ -67,7 +67,7 @@ impl Source {
         let kind = kind(file.metadata().map_err(step("look at", path))?.file_type());
         let real = fs::read_link(name(&file)).map_err(step("find", path))?;
         let on = fstatfs(&file).map_err(step("look at the file system of", path))?.filesystem_type();
-        let of_the_kernel = is_of_the_kernel(&real) || OF_THE_KERNEL.contains(&on);
+        let of_the_kernel = is_of_the_kernel(&real) || FILE_SYSTEMS_OF_THE_KERNEL.contains(&on);
         let directory = check_bind(path, &volume.destination, of_the_kernel, kind)?;
         Ok(Source { file, directory })
     }

@@ -1,6 +1,6 @@
-//! Copies of mounts that are not anywhere yet. They get their attributes while nobody sees them: a mount in the share is
-//! read-only from its first moment, and no remount has to know the flags that its source had. Never decides what they
-//! get.
+//! Copies of mounts that are not anywhere yet. They get their attributes while nobody sees them: a mount in the share
+//! is read-only from its first moment, and no remount has to know the flags that its source had. Never decides what
+//! they get.
 
 use std::fs::File;
 use std::io;
@@ -31,8 +31,8 @@ impl Tree {
         set_mount_attr(self.0.as_fd(), attr)
     }
 
-    /// Makes it and all beneath it read-only. Nothing that is mounted there on the host from now on is seen: it could be
-    /// written to.
+    /// Makes it and all beneath it read-only. Nothing that is mounted there on the host from now on is seen: it could
+    /// be written to.
     pub(super) fn seal(&self) -> io::Result<()> {
         self.set(MountAttr { set: libc::MOUNT_ATTR_RDONLY, propagation: libc::MS_PRIVATE, recursive: true })
     }

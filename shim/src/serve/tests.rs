@@ -21,7 +21,8 @@ use crate::caller;
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Its Kill waits for `go` and then says that it is done; Resume waits until its caller has gone, and says so; Wait never answers, and says when it is dropped; Pause panics.
+/// Its Kill waits for `go` and then says that it is done; Resume waits until its caller has gone, and says so; Wait
+/// never answers, and says when it is dropped; Pause panics.
 #[derive(Default)]
 struct Odd {
     begun: Notify,

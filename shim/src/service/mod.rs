@@ -5,7 +5,6 @@ mod error;
 
 use std::process;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -16,6 +15,7 @@ use vminitd_api::containerd::types;
 use vminitd_api::protobuf::well_known_types::any::Any;
 use vminitd_api::protobuf::well_known_types::timestamp::Timestamp;
 use vminitd_api::protobuf::MessageField;
+use vminitd_api::timestamp;
 use vminitd_api::ttrpc::{self, asynchronous::TtrpcContext, get_status, Code};
 
 use crate::caller;
@@ -82,18 +82,9 @@ fn status(status: Status) -> types::task::Status {
 
 /// Status and time of an exit; 0 and Go's zero time without one.
 fn exited(exit: Option<Exit>) -> (u32, MessageField<Timestamp>) {
-    let (seconds, nanos) = match exit {
-        None => (NEVER_SECONDS, 0),
-        Some(exit) => since_epoch(exit.at),
-    };
-    let at = Timestamp { seconds, nanos, ..Default::default() };
+    let never = || Timestamp { seconds: NEVER_SECONDS, ..Default::default() };
+    let at = exit.map_or_else(never, |exit| timestamp(exit.at));
     (exit.map_or(0, |exit| exit.status), MessageField::some(at))
-}
-
-fn since_epoch(time: SystemTime) -> (i64, i32) {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let nanos = i32::try_from(since.subsec_nanos()).expect("a second has 10^9 of them");
-    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nanos)
 }
 
 #[async_trait]

@@ -1,5 +1,5 @@
-//! Undoing what a record names, for the command `delete`. Owns the order and its deadlines; the network it leaves to the
-//! caller.
+//! Undoing what a record names, for the command `delete`. Owns the order and its deadlines; the network it leaves to
+//! the caller.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,34 +17,27 @@ const ALL: Duration = Duration::from_secs(4);
 const VM: Duration = Duration::from_secs(1);
 /// What a hook that the shim was killed in may still take: a whole ADD of CNI takes 0.1 s. If all goes as slowly as it
 /// may, the `poststop` hooks still have the second that nerdctl's takes when it has to wait for its lock.
-const HOOK: Duration = Duration::from_millis(700);
+const HOOK: Duration = Duration::from_millis(500);
 /// For a process without much memory.
 const KILL: Duration = Duration::from_millis(300);
-/// 128 + SIGKILL, as of a shell.
-const KILLED: u32 = 137;
 
 /// What is known of the end of a task's init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deleted {
     /// The pid that Task.Create answered; 0 if that was never.
     pub pid: u32,
-    /// 137, and now, for what was killed with its VM.
+    /// [`Exit::KILLED`], and now, for what was killed with its VM.
     pub exit: Exit,
 }
 
 impl State {
     /// Runs those `poststop` hooks that have not run yet; `dir` is the container's folder. The holder has to be gone.
+    /// `began` gets the pid of each, for the record.
     ///
     /// # Errors
     /// `Poststop`.
-    pub async fn poststop(&self, dir: &Path) -> Result<(), StateError> {
+    pub async fn poststop(&self, dir: &Path, began: impl FnMut(u32)) -> Result<(), StateError> {
         let stopped = ContainerState { status: Status::Stopped, pid: None, ..self.container.clone() };
-        let mut recorded = self.clone();
-        let began = |pid| {
-            if let Err(error) = recorded.record(dir, Role::Hook, pid) {
-                tracing::warn!(id = stopped.id, "cannot {error}");
-            }
-        };
         Ok(hooks::poststop(&dir.join(MARKER), &self.poststop, &stopped, began).await?)
     }
 
@@ -75,13 +68,14 @@ impl State {
 }
 
 fn killed() -> Exit {
-    Exit { status: KILLED, at: SystemTime::now() }
+    Exit { status: Exit::KILLED, at: SystemTime::now() }
 }
 
 /// Kills whatever is left of the container in `dir`, has its network unwired, runs its `poststop` hooks and removes the
 /// folder. It takes less than 4.5 s if `unwire` takes less than one, and may be called again and again.
 ///
-/// `unwire` gets the path of the network namespace and what is in it. It logs its own errors: much of it goes by itself.
+/// `unwire` gets the path of the network namespace and what is in it. It logs its own errors: much of it goes by
+/// itself.
 ///
 /// # Errors
 /// The first of whatever went wrong. All the rest was done, but the folder is kept for another try.
@@ -90,18 +84,31 @@ where
     U: AsyncFnOnce(&Path, &Wiring),
 {
     let deadline = Instant::now() + ALL;
-    let Some(state) = State::load(dir)? else {
+    let Some(found) = State::load(dir)? else {
         remove(dir)?;
         return Ok(Deleted { pid: 0, exit: killed() });
     };
-    let vm = state.kill_recorded(&[Role::Shim, Role::Qemu, Role::Vsock, Role::Virtiofsd], VM).await;
+    let shim = found.kill_recorded(&[Role::Shim], KILL).await;
+    // Until then it may have gone on: what it has begun is in the record, and there is none if it has come to the end.
+    let Some(state) = State::load(dir)? else {
+        remove(dir)?;
+        return Ok(found.deleted());
+    };
+    let vm = state.kill_recorded(&[Role::Qemu, Role::Vsock, Role::Virtiofsd], VM).await;
     let hook = state.end_hook().await;
     if let Ok(Some(namespace)) = state.network() {
         unwire(&namespace, &state.wiring).await;
     }
     let holder = state.kill_recorded(&[Role::Holder], KILL).await;
-    let poststop = timeout_at(deadline, state.poststop(dir)).await.unwrap_or(Err(StateError::Late(ALL)));
-    vm.and(hook).and(holder).and(poststop)?;
+    let mut recorded = state.clone();
+    let began = |pid| {
+        if let Err(error) = recorded.record(dir, Role::Hook, pid) {
+            tracing::warn!(namespace = state.namespace, id = state.container.id, "cannot {error}");
+        }
+    };
+    let poststop = timeout_at(deadline, state.poststop(dir, began)).await;
+    let poststop = poststop.unwrap_or(Err(StateError::Late(ALL)));
+    shim.and(vm).and(hook).and(holder).and(poststop)?;
     remove(dir)?;
     Ok(state.deleted())
 }

@@ -1,5 +1,5 @@
-//! What a later `delete` must undo, on disk. Owns the folder of a container below `/run/vminit` and the file in it, which
-//! is written before each thing is done; never does any of these things, and only undoes them.
+//! What a later `delete` must undo, on disk. Owns the folder of a container below `/run/vminit` and the file in it,
+//! which is written before each thing is done; never does any of these things, and only undoes them.
 
 mod cleanup;
 mod error;
@@ -24,12 +24,12 @@ use crate::plan::Hook;
 /// All there is to undo of one container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
-    /// containerd's namespace.
+    /// containerd's namespace, for people who look for a container: the folder's name does not tell.
     pub namespace: String,
     /// As the `poststop` hooks shall read it, but for its status and pid; with the id and the bundle.
     pub container: ContainerState,
-    /// To be set when the first `prestart` or `createRuntime` hook is about to run: without those there is nothing that a
-    /// `poststop` hook has to undo.
+    /// To be set when the first `prestart` or `createRuntime` hook is about to run: without those there is nothing that
+    /// a `poststop` hook has to undo.
     #[serde(default, with = "hook")]
     pub poststop: Vec<Hook>,
     /// Each as soon as it has a pid. One that is not here yet dies with the shim, by its parent-death signal.
@@ -73,6 +73,11 @@ pub struct Exit {
     /// As of a shell.
     pub status: u32,
     pub at: SystemTime,
+}
+
+impl Exit {
+    /// The status of what was killed with its VM: 128 + SIGKILL, as of a shell.
+    pub const KILLED: u32 = 137;
 }
 
 impl State {

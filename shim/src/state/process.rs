@@ -1,5 +1,5 @@
-//! A process that can still be told from all others later: by its pid and its start. Owns the killing of such a one; never
-//! signals a process that has only inherited the number.
+//! A process that can still be told from all others later: by its pid and its start. Owns the killing of such a one;
+//! never signals a process that has only inherited the number.
 
 use std::io::{self, ErrorKind};
 use std::time::Duration;

@@ -15,8 +15,8 @@ const BASE: &str = "/run/vminit";
 const FILE: &str = "state.json";
 /// A record that is being written; nobody reads it.
 const NEW_FILE: &str = ".state.json";
-/// Bytes of the hash in a folder's name, two digits each. Paths of Unix sockets, of which there are some in the folder,
-/// have room for 107 bytes (unix(7)).
+/// Bytes of the hash in a folder's name, two digits each. There are Unix sockets in the folder, and a path of theirs
+/// must not be long (unix(7)).
 const NAME_BYTES: usize = 8;
 
 /// Where all that belongs to a container is; `address` is containerd's socket, of which a host may have several.

@@ -1,4 +1,5 @@
-//! FIFOs whose other end comes and goes. Owns the descriptors that keep one alive in between; never makes or removes one.
+//! FIFOs whose other end comes and goes. Owns the descriptors that keep one alive in between; never makes or removes
+//! one.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,8 +15,8 @@ use tokio::time::sleep;
 /// one that comes has waited for longer.
 const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
 
-/// A FIFO to write to. It has a read end of its own, so that a reader that goes away (a detach, a restart of containerd)
-/// is neither an error nor the loss of what it has not read: the pipe fills, and then the writer waits.
+/// A FIFO to write to. It has a read end of its own, so that a reader that goes away (a detach, a restart of
+/// containerd) is neither an error nor the loss of what it has not read: the pipe fills, and then the writer waits.
 #[derive(Debug)]
 pub(super) struct FifoWriter {
     writer: Sender,
@@ -35,8 +36,8 @@ impl FifoWriter {
         self.writer.write_all(bytes).await
     }
 
-    /// Closes the FIFO when somebody is there to see its end. What is in a pipe lasts as long as one end is open, so the
-    /// last bytes of a process that ended while nobody was attached await the next reader.
+    /// Closes the FIFO when somebody is there to see its end. What is in a pipe lasts as long as one end is open, so
+    /// the last bytes of a process that ended while nobody was attached await the next reader.
     pub async fn end(self) {
         drop(self.own_reader);
         let mut pause = LOOK.0;
@@ -71,8 +72,8 @@ impl FifoReader {
         Ok(FifoReader { reader, path: path.to_owned(), own_writer: None })
     }
 
-    /// Reads once; 0 at the end, which comes when the last client has closed and everything was read, unless the FIFO is
-    /// held. Before the first client it waits. Cancel safe.
+    /// Reads once; 0 at the end, which comes when the last client has closed and everything was read, unless the FIFO
+    /// is held. Before the first client it waits. Cancel safe.
     pub async fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.reader.read(bytes).await
     }

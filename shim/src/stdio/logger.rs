@@ -95,8 +95,8 @@ impl Logger {
         Ok((Logger { ending: token.drop_guard(), attendant }, ours))
     }
 
-    /// Waits until the logger, whose pipes must be closed by now, has ended: by itself, at SIGTERM, or at SIGKILL. At
-    /// most 17 s, for one that hangs.
+    /// Waits until the logger, whose pipes must be closed by now, has ended: by itself, at SIGTERM, or at SIGKILL. One
+    /// that hangs takes [`FLUSH`], [`TERMINATE`] and [`REAP`].
     pub async fn finish(self) {
         drop(self.ending);
         if let Err(error) = self.attendant.await {

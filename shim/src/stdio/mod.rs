@@ -3,8 +3,9 @@
 //! terminal's is in the guest, and here it is a FIFO each way.
 //!
 //! In order: [`StdioSpec::parse`], [`Ends::open`], [`StdioSpec::dial`] before the guest's Create, [`Ends::relay`] right
-//! after the dial; [`Relays::hold_stdin`] when Create or Exec is answered; at a CloseIO [`Relays::close_stdin`], and the guest's CloseIO after [`Relays::stdin_ended`]; at an
-//! exit [`Relays::drained`] with [`EXIT_DRAIN`]; at Delete the same with [`DELETE_DRAIN`], then [`Relays::release`].
+//! after the dial; [`Relays::hold_stdin`] when Create or Exec is answered; at a CloseIO [`Relays::close_stdin`], and
+//! the guest's CloseIO after [`Relays::stdin_ended`]; at an exit [`Relays::drained`] with [`EXIT_DRAIN`]; at Delete the
+//! same with [`DELETE_DRAIN`], then [`Relays::release`].
 //!
 //! Nothing is dropped for a reader that is slow or away: it holds up its process, as a full pipe would. Only what can
 //! never be written (a full disk, a logger that has died) is thrown away, with a warning, so that the process lives on.

@@ -49,8 +49,8 @@ impl Ends {
 
 impl Relays {
     /// Lets stdin outlive its clients from now on: the request that created its process was answered, and clients may
-    /// attach and detach. One that has closed stdin before has closed it for good: `ctr` never says so then, as it learns
-    /// too late whom to tell.
+    /// attach and detach. One that has closed stdin before has closed it for good: `ctr` never says so then, as it
+    /// learns too late whom to tell.
     pub fn hold_stdin(&self) {
         self.orders.hold.cancel();
     }
@@ -73,8 +73,8 @@ impl Relays {
         async move { timeout(bound, all(outputs)).await.is_ok() }
     }
 
-    /// Ends the relays, whatever they still hold, closes all ends, and waits for the logger, which may take 17 s if it
-    /// hangs.
+    /// Ends the relays, whatever they still hold, closes all ends, and waits for the logger, for as long as
+    /// [`Logger::finish`] does.
     pub async fn release(mut self) {
         self.tasks.abort_all();
         while let Some(ended) = self.tasks.join_next().await {

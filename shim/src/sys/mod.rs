@@ -1,5 +1,5 @@
-//! Thin typed wrappers of what the kernel offers and no crate in use wraps whole. The only home of `unsafe` in the shim;
-//! decides nothing.
+//! Thin typed wrappers of what the kernel offers and no crate in use wraps whole. The only home of `unsafe` in the
+//! shim; decides nothing.
 
 mod interface;
 mod mount_attr;

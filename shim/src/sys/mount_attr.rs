@@ -22,8 +22,8 @@ pub(crate) fn set_mount_attr(mount: BorrowedFd<'_>, attr: MountAttr) -> io::Resu
     let recursive = if attr.recursive { libc::AT_RECURSIVE } else { 0 };
     let change =
         libc::mount_attr { attr_set: attr.set, attr_clr: 0, propagation: attr.propagation, userns_fd: 0 };
-    // SAFETY: the descriptor is open, the path is a string, and the kernel reads `change`, whose size it is told, within
-    // this call.
+    // SAFETY: the descriptor is open, the path is a string, and the kernel reads `change`, whose size it is told,
+    // within this call.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,

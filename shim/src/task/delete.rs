@@ -7,7 +7,6 @@ use tokio::time::timeout;
 use vminitd_api::containerd::api::DeleteRequest;
 use vminitd_api::ttrpc::Code;
 
-use super::fate::KILLED;
 use super::ground::Ground;
 use super::link::{Fate, LONG};
 use super::process::Status;
@@ -31,7 +30,7 @@ impl Tasks {
     /// Forgets an exec that has ended or never ran, or a task with all there is of it.
     ///
     /// # Errors
-    /// `Running`, or what the guest has against it: it is all there then. Any other: call it again.
+    /// `Guest`, with what the guest has against it, as while it runs: it is all there then. Any other: call it again.
     pub async fn delete(&self, id: &str, exec_id: &str) -> Result<Deleted, TaskError> {
         let entry = self.find(id)?;
         if exec_id != INIT {
@@ -39,7 +38,7 @@ impl Tasks {
         }
         let mut ground = entry.ground.try_lock().map_err(|_| entry.busy("delete"))?;
         let exit = entry.delete_init(&mut ground).await?;
-        self.slots().remove(id);
+        self.remove(id);
         tracing::info!(id, "deleted");
         entry.container.publish_deleted(exit);
         Ok(Deleted { pid: entry.container.init_pid(), exit: Some(exit) })
@@ -72,12 +71,12 @@ impl Entry {
             Err(error) => tracing::warn!(id = self.container.id(), %error, "the guest could not delete it"),
         }
         if self.exit(INIT).await.is_err() {
-            self.container.all_ended(KILLED);
+            self.container.all_ended(Exit::KILLED);
         }
         let exit = self.exit(INIT).await?;
         release_all(self.container.take_relays()).await;
         self.watch.abort();
-        self.link.doom(Fate { status: KILLED, reason: "its task was deleted".to_owned() });
+        self.link.doom(Fate { status: Exit::KILLED, reason: "its task was deleted".to_owned() });
         self.machine.stop().await;
         ground.take_down().await?;
         Ok(exit)

@@ -11,11 +11,10 @@ use super::container::Container;
 use super::link::{Fate, Link};
 use super::machine::{Machine, SEEN};
 use crate::client::EventStream;
+use crate::state::Exit;
 
 /// What a process is said to have exited with whose machine has died: containerd's own word for a shim that is gone.
 const DIED: u32 = 255;
-/// 128 + SIGKILL.
-pub(super) const KILLED: u32 = 137;
 
 /// Watches until the machine ends, by whatever; then sees that all of it is gone, and that every exit is told.
 pub(super) async fn watch(
@@ -35,7 +34,7 @@ pub(super) async fn watch(
             let _ = timeout(SEEN, &mut heard).await;
             Fate { status: DIED, reason }
         }
-        () = holder => Fate { status: KILLED, reason: "the process that stands for the container was killed".into() },
+        () = holder => Fate { status: Exit::KILLED, reason: "the process that stands for the container was killed".into() },
         why = &mut heard => {
             let reason = timeout(SEEN, &mut ended).await.unwrap_or(why);
             Fate { status: DIED, reason }

@@ -90,7 +90,10 @@ impl Ground {
         };
         let unmounted = self.unmount().await;
         let state = self.record.state();
-        let hooked = state.poststop(self.record.dir()).await.map_err(TaskError::from);
+        let hooked = state
+            .poststop(self.record.dir(), |pid| self.record.began(Role::Hook, pid))
+            .await
+            .map_err(TaskError::from);
         held.and(unmounted).and(hooked)?;
         Ok(state::remove(self.record.dir())?)
     }

@@ -12,11 +12,11 @@ use vminitd_api::containerd::api::{
 use vminitd_api::protobuf::well_known_types::any::Any;
 use vminitd_api::protobuf::MessageField;
 
-use super::fate::KILLED;
 use super::link::{Fate, LONG, SHORT};
 use super::{Entry, TaskError, Tasks};
 use crate::client::INIT;
 use crate::plan;
+use crate::state::Exit;
 
 const SIGKILL: u32 = 9;
 
@@ -51,7 +51,7 @@ impl Tasks {
             Err(TaskError::Lost(_)) => Err(finished()),
             Err(TaskError::Late { .. } | TaskError::Client(_)) if for_good => {
                 let reason = format!("the guest did not kill its container within {KILL:?}");
-                entry.link.doom(Fate { status: KILLED, reason });
+                entry.link.doom(Fate { status: Exit::KILLED, reason });
                 Ok(())
             }
             Err(error) => Err(error),
@@ -160,7 +160,7 @@ impl Entry {
         tokio::spawn(async move {
             if timeout(DEATH, exit.wait_for(Option::is_some)).await.is_err() {
                 let reason = format!("its container did not end within {DEATH:?} of SIGKILL");
-                link.doom(Fate { status: KILLED, reason });
+                link.doom(Fate { status: Exit::KILLED, reason });
             }
         });
         Ok(())

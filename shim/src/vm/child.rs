@@ -23,7 +23,7 @@ use crate::sys::Pidfd;
 
 /// How long a killed process may take to go; it is only longer if the machine is stuck in the kernel. Below the 3 s
 /// that containerd gives a shutdown.
-const REAP: Duration = Duration::from_secs(2);
+pub(super) const REAP: Duration = Duration::from_secs(2);
 /// What a process has written can be read as soon as it has ended, unless a child of its own holds the pipe.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// The number of the first descriptor that is handed to a program; the others follow it.
@@ -146,7 +146,7 @@ impl Child {
         VmError::Ended { part: self.part, status: status(&self.end), log: self.tail.text() }
     }
 
-    /// Ends it and reaps it; one that does not go within 2 s behind its grace is left, and said to be.
+    /// Ends it and reaps it; one that does not go within [`REAP`] behind its grace is left, and said to be.
     pub(super) async fn stop(mut self) {
         if timeout(self.grace, self.process.wait()).await.is_ok() {
             return;

@@ -72,7 +72,7 @@ impl Console {
         Console { seen, tail }
     }
 
-    /// The last of it, at most 2000 bytes.
+    /// The last of it, as much as a [`Tail`] keeps.
     pub(super) fn tail(&self) -> String {
         self.tail.text()
     }

@@ -12,17 +12,20 @@ pub enum VmError {
     /// A file that the launch needs is not there.
     #[error("find the {what} at {}", path.display())]
     Missing { what: &'static str, path: PathBuf },
+    /// Such a file is there, and does not open.
+    #[error("open the {what} {}: {source}", path.display())]
+    Open { what: &'static str, path: PathBuf, source: io::Error },
     /// The runtime folder, or a file in it, cannot be used.
-    #[error("use {}", path.display())]
+    #[error("use {}: {source}", path.display())]
     Dir { path: PathBuf, source: io::Error },
-    /// A Unix socket path has no room for more than 107 bytes (unix(7)).
+    /// The path of a Unix socket has no room for so many bytes (unix(7)).
     #[error("use {}: a socket in it has too long a path", .0.display())]
     PathTooLong(PathBuf),
     /// By its mode, the user that QEMU is to run as may not read the file.
     #[error("boot {}: its mode must let everyone read it", path.display())]
     Unreadable { path: PathBuf },
     /// The program is missing or may not be run.
-    #[error("start {}", part.name())]
+    #[error("start {}: {source}", part.name())]
     Start { part: Part, source: io::Error },
     /// The program ended before it served; `log` is the end of what it said.
     #[error("keep {} running: it {status}: {log}", part.name())]

@@ -24,7 +24,7 @@ impl Files {
     /// Opens all of them.
     ///
     /// # Errors
-    /// `Missing`, `Unreadable` and `Dir`, also for programs that are not there.
+    /// `Missing`, `Open` and `Unreadable`, also for programs that are not there.
     pub(super) fn open(config: &VmConfig) -> Result<Files, VmError> {
         let kernel = boot_file("kernel", &config.kernel, config)?;
         let initrd = boot_file("initrd", &config.initrd, config)?;
@@ -75,6 +75,6 @@ fn exists(what: &'static str, path: &Path) -> Result<(), VmError> {
 fn failed(what: &'static str, path: &Path, source: io::Error) -> VmError {
     match source.kind() {
         ErrorKind::NotFound => VmError::Missing { what, path: path.to_owned() },
-        _ => VmError::Dir { path: path.to_owned(), source },
+        _ => VmError::Open { what, path: path.to_owned(), source },
     }
 }

@@ -76,8 +76,8 @@ impl Vm {
     /// not be one that ends earlier, as those of `spawn_blocking` do.
     ///
     /// # Errors
-    /// `Missing`, `Unreadable`, `Dir` and `PathTooLong` before anything is started; `Start` and `Ended` for programs
-    /// that do not run, `Qmp` and `Timeout` for those that do not serve.
+    /// `Missing`, `Open`, `Unreadable`, `Dir` and `PathTooLong` before anything is started; `Start` and `Ended` for
+    /// programs that do not run, `Qmp` and `Timeout` for those that do not serve.
     pub async fn launch(config: VmConfig) -> Result<Vm, VmError> {
         Vm::launch_telling(config, |_, _| ()).await
     }
@@ -153,7 +153,7 @@ impl Vm {
         self.qemu.pid()
     }
 
-    /// The end of what the console has shown, at most 2000 bytes; empty without a console.
+    /// The end of what the console has shown, as much as fits an error; empty without a console.
     pub fn console_tail(&self) -> String {
         self.console.tail()
     }
@@ -260,7 +260,7 @@ impl Vm {
     }
 
     /// Ends the machine, dead already or not; all its processes are gone and reaped when this returns, as a rule within
-    /// some 30 ms, and after 7 s at most.
+    /// some 30 ms. Each that is stuck in the kernel takes [`child::REAP`], and virtiofsd its [`share::GRACE`] before.
     pub async fn stop(self) {
         let Vm { qemu, virtiofsd, backend, .. } = self;
         qemu.stop().await;

@@ -127,7 +127,7 @@ impl Commands {
         let reply = timeout(REPLY, self.reply(id)).await.map_err(|e| refused(command, e))?;
         let reply = reply.ok_or_else(|| refused(command, "the connection is closed"))?;
         match reply.get("error") {
-            Some(error) => Err(refused(command, error)),
+            Some(error) => Err(refused(command, error["desc"].as_str().unwrap_or("it does not say why"))),
             None => Ok(reply["return"].clone()),
         }
     }
@@ -199,14 +199,15 @@ mod tests {
         let answers = vec![
             "{\"return\": {}, \"id\": 1}\n",
             "{\"event\": \"STOP\"}\n{\"return\": {\"status\": \"running\"}, \"id\": 2}\n",
-            "{\"error\": {\"desc\": \"no\"}, \"id\": 3}\n\
+            "{\"error\": {\"class\": \"GenericError\", \"desc\": \"no such thing\"}, \"id\": 3}\n\
              {\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-shutdown\"}}\n\
              {\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"host-signal\"}}\n",
         ];
         let monitor = tokio::spawn(monitor(qemus, answers));
         let qmp = Qmp::open(ours).await.unwrap();
         assert_eq!(qmp.call("query-status", json!({})).await.unwrap()["status"], "running");
-        assert!(qmp.call("nonsense", json!({})).await.is_err());
+        let refused = qmp.call("nonsense", json!({})).await.unwrap_err();
+        assert_eq!(refused.to_string(), "ask QEMU to nonsense: no such thing");
         let stopped = qmp.event(|event| event["event"] == "STOP").await;
         assert!(stopped.is_some());
         assert_eq!(qmp.ended().await.as_deref(), Some("guest-shutdown"));

@@ -14,7 +14,7 @@ use super::child::{Child, Program, FIRST_FD};
 use super::{remove_stale, Part, Share, VmConfig, VmError};
 
 /// virtiofsd ends some 20 ms after its QEMU, with its child, which a killed one would leave for a moment.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 /// It writes a page of text and ends.
 const HELP: Duration = Duration::from_secs(5);
 /// An option that only the one in Rust has.

@@ -11,7 +11,7 @@ const TAIL: usize = 2000;
 /// A pipe gives up to a page at a time when lines are written.
 const CHUNK: usize = 4096;
 
-/// The last 2000 bytes; clones are of the same.
+/// The last [`TAIL`] bytes; clones are of the same.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tail(Arc<Mutex<VecDeque<u8>>>);
 

@@ -28,8 +28,8 @@ const INIT: &str = "\"$@\"; exit $?";
 
 /// Shows a fact in a world that is new and the fact's own, and in which nothing may be left in the end.
 ///
-/// The test's program runs once more for it: `fact` has to be a closure of the test that calls this, whose name is found
-/// in the closure's type.
+/// The test's program runs once more for it: `fact` has to be a closure of the test that calls this, whose name is
+/// found in the closure's type.
 pub fn alone(fact: impl AsyncFnOnce(&mut World)) {
     alone_for(LIMIT, fact);
 }

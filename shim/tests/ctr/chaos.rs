@@ -1,8 +1,8 @@
-//! One process is killed at a random moment, again and again; after each time everything can be removed, and is. Owns the
-//! choice of victim and moment; what is left is found by `traces`.
+//! One process is killed at a random moment, again and again; after each time everything can be removed, and is. Owns
+//! the choice of victim and moment; what is left is found by `traces`.
 //!
-//! `VMINIT_CHAOS` says how much of it there is among many, as `50x10`: rounds, and machines in each. `VMINITD_SEED` repeats
-//! a run.
+//! `VMINIT_CHAOS` says how much of it there is among many, as `50x10`: rounds, and machines in each. `VMINITD_SEED`
+//! repeats a run.
 
 use std::env;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Specs as real clients wrote them, handed to the shim as containerd does it: each runs, or is refused with a text that
-//! names what is unsupported. Of a spec only what it runs is replaced, by what busybox has.
+//! Specs as real clients wrote them, handed to the shim as containerd does it: each runs, or is refused with a text
+//! that names what is unsupported. Of a spec only what it runs is replaced, by what busybox has.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;

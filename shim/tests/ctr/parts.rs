@@ -1,4 +1,5 @@
-//! The processes that a container is made of on the host: finding each by what the shim has written down, and killing it.
+//! The processes that a container is made of on the host: finding each by what the shim has written down, and killing
+//! it.
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;

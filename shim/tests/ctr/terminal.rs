@@ -56,8 +56,8 @@ impl Terminal {
         Terminal { ctr, master, output, said: String::new() }
     }
 
-    /// Waits until this has been shown, and forgets all up to its end. Carriage returns do not count: both the container's
-    /// terminal and ours add them.
+    /// Waits until this has been shown, and forgets all up to its end. Carriage returns do not count: both the
+    /// container's terminal and ours add them.
     async fn until(&mut self, part: &str) {
         while !self.said.contains(part) {
             let more = timeout(PATIENCE, self.output.recv()).await;

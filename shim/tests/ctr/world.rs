@@ -229,7 +229,8 @@ fn path() -> String {
     format!("{DIR}/bin:{}:{}", programs().display(), env::var("PATH").unwrap_or_default())
 }
 
-/// Hides what is shared with the machine otherwise, in the test's mount namespace: `/run`, and what is written elsewhere.
+/// Hides what is shared with the machine otherwise, in the test's mount namespace: `/run`, and what is written
+/// elsewhere.
 fn isolate() {
     mount_at("tmpfs", "/run", "mode=755");
     for folder in ["/etc", "/usr/local/bin", "/var/lib"] {

@@ -53,7 +53,7 @@ fn in_ipv4(route: network::Route, scope: Scope) -> network::Route {
 
 #[tokio::test]
 async fn the_guest_gets_what_somebody_has_set() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let script = "ip link set eth0 mtu 1400
         ip addr add 192.0.2.7/24 dev eth0; ip addr add 2001:db8::7/64 dev eth0 nodad
         ip route add default via 192.0.2.1; ip route add 198.51.100.0/24 dev eth0 src 192.0.2.7 metric 50
@@ -90,7 +90,7 @@ async fn the_guest_gets_what_somebody_has_set() {
 
 #[tokio::test]
 async fn the_other_end_of_a_point_to_point_address_is_a_route() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "ip addr add 192.0.2.7 peer 198.51.100.9/24 dev eth0").await;
     let link = only_link(&world).await;
     assert_eq!(link.addresses, [address("192.0.2.7/32", false)]);
@@ -100,14 +100,14 @@ async fn the_other_end_of_a_point_to_point_address_is_a_route() {
 
 #[tokio::test]
 async fn ipv6_is_off_where_it_was() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6").await;
     assert_eq!(only_link(&world).await.ipv6, Switch::SWITCH_OFF.into());
 }
 
 #[tokio::test]
 async fn what_the_guest_cannot_have_is_named() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let script = "ip addr add 192.0.2.7/24 dev eth0
         ip route add blackhole 198.51.100.0/24
         ip route add 198.18.0.0/15 via inet6 fe80::1 dev eth0
@@ -124,7 +124,7 @@ async fn what_the_guest_cannot_have_is_named() {
 
 #[tokio::test]
 async fn a_namespace_with_nothing_in_use_is_empty() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.inside.sh("ip link set lo up; ip tuntap add idle0 mode tun").await;
     let survey = world.survey().await.expect("survey");
     assert!(survey.is_empty());
@@ -133,7 +133,7 @@ async fn a_namespace_with_nothing_in_use_is_empty() {
 
 #[tokio::test]
 async fn an_interface_that_carries_no_ethernet_is_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.inside.sh("ip tuntap add tunnel0 mode tun; ip link set tunnel0 up").await;
     let refusal = world.survey().await.expect_err("a tunnel was surveyed").to_string();
     assert_eq!(refusal, "join interface tunnel0: tun is no Ethernet");
@@ -141,7 +141,7 @@ async fn an_interface_that_carries_no_ethernet_is_refused() {
 
 #[tokio::test]
 async fn sysctls_are_handed_on() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let sysctls = BTreeMap::from([("net.ipv4.ip_forward".to_owned(), "1".to_owned())]);
     let request = world.survey().await.expect("survey").apply(&sysctls);
     let names: Vec<_> = request.sysctls.iter().map(|sysctl| (&*sysctl.name, &*sysctl.value)).collect();
@@ -192,7 +192,7 @@ fn datagrams_pass(outside: &UdpSocket, nic: &Nic) {
 
 #[tokio::test]
 async fn frames_pass_both_ways_between_a_veth_and_its_tap() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "ip addr add 192.0.2.7/24 dev eth0").await;
     let neighbour = format!("ip neigh add 192.0.2.7 lladdr {MAC} dev eth0 nud permanent");
     world.outside.sh(&format!("ip addr add 192.0.2.1/24 dev eth0; {neighbour}")).await;
@@ -204,7 +204,7 @@ async fn frames_pass_both_ways_between_a_veth_and_its_tap() {
 
 #[tokio::test]
 async fn frames_pass_both_ways_between_a_macvlan_and_its_tap() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let inside = world.inside.path();
     let script = format!(
         "ip link add wire0 type veth peer name wire1; ip link set wire0 up; ip link set wire1 up
@@ -221,7 +221,7 @@ async fn frames_pass_both_ways_between_a_macvlan_and_its_tap() {
 
 #[tokio::test]
 async fn a_tap_is_like_its_interface_but_for_its_index_and_addresses() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "ip link set eth0 mtu 1400").await;
     world.veth("eth1", "02:00:5e:00:53:08", "ip link set eth1 mtu 1000").await;
     let survey = world.survey().await.expect("survey");
@@ -239,7 +239,7 @@ async fn a_tap_is_like_its_interface_but_for_its_index_and_addresses() {
 
 #[tokio::test]
 async fn an_interface_is_not_joined_twice() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "").await;
     let first = world.survey().await.expect("survey");
     let second = world.survey().await.expect("survey");
@@ -253,7 +253,7 @@ async fn an_interface_is_not_joined_twice() {
 
 #[tokio::test]
 async fn unwiring_leaves_neither_tap_nor_qdisc() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "").await;
     let survey = world.survey().await.expect("survey");
     let nics = survey.connect().await.expect("connect");
@@ -268,7 +268,7 @@ async fn unwiring_leaves_neither_tap_nor_qdisc() {
 
 #[tokio::test]
 async fn there_is_nothing_to_unwire_in_a_namespace_that_is_gone() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "").await;
     let wiring = wiring(&world.survey().await.expect("survey"));
     let unmounted = tempfile::NamedTempFile::new().expect("make a file");
@@ -278,7 +278,7 @@ async fn there_is_nothing_to_unwire_in_a_namespace_that_is_gone() {
 
 #[tokio::test]
 async fn a_connect_that_fails_half_way_leaves_nothing() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "").await;
     world.veth("eth1", "02:00:5e:00:53:08", "").await;
     let survey = world.survey().await.expect("survey");
@@ -292,7 +292,7 @@ async fn a_connect_that_fails_half_way_leaves_nothing() {
 
 #[tokio::test]
 async fn an_ingress_qdisc_that_came_after_the_survey_is_left_alone() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "").await;
     let survey = world.survey().await.expect("survey");
     world.inside.sh("tc qdisc add dev eth0 ingress").await;
@@ -303,7 +303,7 @@ async fn an_ingress_qdisc_that_came_after_the_survey_is_left_alone() {
 
 #[tokio::test]
 async fn no_thread_is_left_in_a_namespace() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     world.veth("eth0", MAC, "").await;
     let survey = world.survey().await.expect("survey");
     survey.connect().await.expect("connect");
@@ -330,7 +330,7 @@ async fn no_thread_is_left_in_a_namespace() {
 fn user_mode_has_one_link_with_both_families_and_a_resolver() {
     let (nic, request) = user_mode(&BTreeMap::new());
     let [link] = &request.links[..] else { panic!("{request}") };
-    assert_eq!((&link.mac, link.mtu), (&nic.mac, nic.mtu));
+    assert_eq!((&link.mac, link.mtu), (&nic.mac, 1500));
     assert_eq!(link.addresses, [address("10.0.2.15/24", false), address("fec0::15/64", true)]);
     assert_eq!(link.routes, [route("0.0.0.0/0", "10.0.2.2", 0), route("::/0", "fec0::2", 0)]);
     assert_eq!(request.resolver.nameservers, ["10.0.2.3"]);

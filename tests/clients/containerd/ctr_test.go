@@ -46,6 +46,8 @@ func TestCtrRunTellsOutputAndExitStatus(t *testing.T) {
 	}
 }
 
+// The story that shim/tests/ctr/lifecycle.rs tells of Debian's containerd, once more on purpose: here containerd is the
+// one that speaks version 3 of the Task service and starts shims by bootstrap parameters.
 func TestCtrExecsPausesKillsAndRemoves(t *testing.T) {
 	host.Watch(t)
 	const id = "story"

@@ -1,4 +1,5 @@
-//! What the demo prints: one line for each thing that happens, with the time since the start; colour on a terminal only.
+//! What the demo prints: one line for each thing that happens, with the time since the start; colour on a terminal
+//! only.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};

@@ -149,9 +149,11 @@ async fn an_exit_is_on_record_for_whoever_cleans_up() {
 }
 
 #[tokio::test]
-async fn a_record_begins_without_what_an_earlier_one_has_left() {
+async fn a_record_begins_neither_over_another_nor_with_what_one_has_left() {
     let world = World::new().await;
     let (dir, state) = (world.dir.path().join("run"), world.container.record.state());
+    assert!(matches!(Record::begin(dir.clone(), state.clone()), Err(TaskError::Left(_))));
+    std::fs::remove_file(dir.join("state.json")).unwrap();
     std::fs::write(dir.join("poststop"), ".").unwrap();
     Record::begin(dir.clone(), state).unwrap();
     assert!(dir.join("state.json").exists() && !dir.join("poststop").exists());
