@@ -185,15 +185,20 @@ mod tests {
         request
     }
 
+    /// A socket that has had an answer, another process's, and where that one reaches the first.
+    fn socket_and_forger(buffer: &mut [u8]) -> (RouteSocket, RouteSocket, NetlinkAddr) {
+        let (socket, forger) = (RouteSocket::new().unwrap(), RouteSocket::new().unwrap());
+        socket.send(&dump_links(1)).unwrap();
+        while socket.receive(buffer).unwrap() > 20 {}
+        let port = getsockname::<NetlinkAddr>(socket.0.as_raw_fd()).unwrap().pid();
+        (socket, forger, NetlinkAddr::new(port, 0))
+    }
+
     #[test]
     fn what_another_process_sends_is_not_taken_for_the_kernels() {
         in_private_network(|| {
-            let (socket, forger) = (RouteSocket::new().unwrap(), RouteSocket::new().unwrap());
             let mut buffer = vec![0; DATAGRAM_MAX];
-            socket.send(&dump_links(1)).unwrap();
-            while socket.receive(&mut buffer).unwrap() > 20 {}
-            let port = getsockname::<NetlinkAddr>(socket.0.as_raw_fd()).unwrap().pid();
-            let to = NetlinkAddr::new(port, 0);
+            let (socket, forger, to) = socket_and_forger(&mut buffer);
             sendto(forger.0.as_raw_fd(), &dump_links(2), &to, MsgFlags::empty()).unwrap();
             socket.send(&dump_links(3)).unwrap();
             socket.receive(&mut buffer).unwrap();
@@ -204,12 +209,8 @@ mod tests {
     #[test]
     fn an_answer_that_found_no_room_is_waited_for_no_longer_than_its_bound() {
         in_private_network(|| {
-            let (socket, forger) = (RouteSocket::new().unwrap(), RouteSocket::new().unwrap());
             let mut buffer = vec![0; DATAGRAM_MAX];
-            socket.send(&dump_links(1)).unwrap();
-            while socket.receive(&mut buffer).unwrap() > 20 {}
-            let port = getsockname::<NetlinkAddr>(socket.0.as_raw_fd()).unwrap().pid();
-            let to = NetlinkAddr::new(port, 0);
+            let (socket, forger, to) = socket_and_forger(&mut buffer);
             // Smaller and smaller, until there is no room for an answer of 36 bytes.
             for size in [4096, 256, 16, 1] {
                 let forged = vec![0; size];

@@ -42,8 +42,7 @@ impl TaskService {
 
 fn create_request(req: CreateTaskRequest) -> ttrpc::Result<CreateRequest> {
     if !req.checkpoint.is_empty() || !req.parent_checkpoint.is_empty() {
-        let text = "a microVM cannot be created from a checkpoint";
-        return Err(ttrpc::Error::RpcStatus(get_status(Code::INVALID_ARGUMENT, text)));
+        return Err(invalid("a microVM cannot be created from a checkpoint"));
     }
     let (stdin, stdout, stderr, terminal) = (req.stdin, req.stdout, req.stderr, req.terminal);
     let stdio = Stdio { stdin, stdout, stderr, terminal };

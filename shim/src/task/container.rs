@@ -60,8 +60,10 @@ impl Container {
 
     /// Notes that whoever created a process is being told.
     pub fn answered(&self, exec_id: &str) {
-        // Without relays there is nothing to hold.
-        let _ = self.with_relays(exec_id, Relays::hold_stdin);
+        let table = self.table();
+        if let Some(relays) = table.processes.get(exec_id).and_then(|process| process.relays.as_ref()) {
+            relays.hold_stdin();
+        }
     }
 
     /// Takes an exec in that the guest has accepted.
@@ -101,22 +103,16 @@ impl Container {
 
     /// What a pid of the guest is reported as.
     pub fn report_pid(&self, guest_pid: u32) -> u32 {
-        match self.table().processes[INIT].guest_pid == guest_pid {
-            true => self.names.init_pid,
-            false => host_pid(guest_pid),
+        let table = self.table();
+        match table.processes.get(INIT) {
+            Some(init) if init.guest_pid == guest_pid => self.names.init_pid,
+            _ => host_pid(guest_pid),
         }
     }
 
     /// For Wait: the exit, once it was published.
     pub fn watch(&self, exec_id: &str) -> Result<watch::Receiver<Option<Exit>>, TaskError> {
         self.find(&self.table(), exec_id).map(Process::watch)
-    }
-
-    /// Gives `look` the relays of a process, while it has them.
-    pub fn with_relays<T>(&self, exec_id: &str, look: impl FnOnce(&Relays) -> T) -> Result<T, TaskError> {
-        let table = self.table();
-        let relays = self.find(&table, exec_id)?.relays.as_ref();
-        relays.map(look).ok_or_else(|| TaskError::Finished(self.process_name(exec_id)))
     }
 
     /// Has stdin end with its last client. Gives what to wait for before the guest is told, to the first who asks.
