@@ -1,21 +1,26 @@
 //! `vminitd-bench`: measures the daemon against floors of the same run and prints a table. Ends with status 1 when a
-//! budget was not met. `vminitd-bench stdio [MIB [RUNS]]`; it takes the image from the folder that `VMINITD_BUILD`
-//! names, else from `build`, and the daemon for Unix sockets from `VMINITD_BIN`.
+//! budget was not met, and with 2 when something could not be measured. It takes the image from the folder that
+//! `VMINITD_BUILD` names, else from `build`, and the daemon for Unix sockets from `VMINITD_BIN`.
 
 mod error;
+mod figure;
+mod json;
 mod stage;
 mod stdio;
 mod table;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use error::BenchError;
-use stage::Stage;
-use stdio::Volume;
-use table::HEAD;
+use figure::Figure;
+use table::{Line, HEAD};
 
-const USAGE: &str = "vminitd-bench stdio [MIB [RUNS]]";
+const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: stdio";
+
+/// What is measured when no part is named.
+const PARTS: [&str; 1] = ["stdio"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -26,37 +31,41 @@ async fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("vminitd-bench: cannot {error}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }
 
+/// Whether every budget was met.
 async fn run(words: &[&str]) -> Result<bool, BenchError> {
-    let ["stdio", numbers @ ..] = words else { return Err(usage()) };
-    let volume = match numbers {
-        [] => volume("64", "7")?,
-        [mib] => volume(mib, "7")?,
-        [mib, runs] => volume(mib, runs)?,
-        _ => return Err(usage()),
+    let (json, parts) = match words {
+        ["--json", file, parts @ ..] => (Some(Path::new(*file)), parts),
+        parts => (None, parts),
     };
+    let parts = if parts.is_empty() { &PARTS } else { parts };
     let build = PathBuf::from(std::env::var_os("VMINITD_BUILD").unwrap_or_else(|| "build".into()));
-    println!("{} MiB in blocks of 64 KiB, {} runs\n{HEAD}", volume.bytes >> 20, volume.runs);
-    let mut met = true;
-    for over_vsock in [false, true] {
-        let stage = if over_vsock { Stage::vsock(&build).await? } else { Stage::unix(&build).await? };
-        for row in stdio::measure(&stage, volume).await? {
-            println!("{row}");
-            met &= row.is_met();
+    println!("{HEAD}");
+    let mut measured = Vec::new();
+    for part in parts {
+        let (part, figures) = measure(part, &build).await?;
+        println!("{part}");
+        for figure in &figures {
+            println!("  {}", Line(figure));
         }
+        measured.push((part, figures));
     }
-    Ok(met)
+    if let Some(file) = json {
+        let text = format!("{:#}\n", json::document(&measured));
+        fs::write(file, text).map_err(|source| BenchError::File { path: file.to_owned(), source })?;
+    }
+    let mut verdicts = measured.iter().flat_map(|(_, figures)| figures).filter_map(Figure::is_met);
+    Ok(verdicts.all(|met| met))
 }
 
-fn volume(mib: &str, runs: &str) -> Result<Volume, BenchError> {
-    let number = |word: &str| word.parse::<usize>().ok().filter(|n| (1..=4096).contains(n)).ok_or_else(usage);
-    Ok(Volume { bytes: number(mib)? << 20, runs: number(runs)? })
-}
-
-fn usage() -> BenchError {
-    BenchError::Usage(USAGE.to_owned())
+/// One part, with its heading.
+async fn measure(part: &str, build: &Path) -> Result<(&'static str, Vec<Figure>), BenchError> {
+    Ok(match part {
+        "stdio" => ("stdio", stdio::measure(build).await?),
+        _ => return Err(BenchError::Usage(USAGE.to_owned())),
+    })
 }

@@ -1,10 +1,14 @@
 //! Where is measured: a daemon that runs as an ordinary process with Unix sockets, or as PID 1 of a microVM over vsock.
 //! Owns both, and the one container in which every peer runs; measures nothing.
+//!
+//! In a microVM that container sees the machine's processes and may do everything, so that a peer can look at PID 1, or
+//! run where PID 1 runs its runcs.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use vminit_shim::api::containerd::api::Mount;
@@ -31,6 +35,8 @@ const FIRST_PORT: u32 = 5000;
 pub struct Stage {
     pub transport: &'static str,
     pub guest: Guest,
+    /// The pid of the container's init, as the daemon sees it.
+    init: u32,
     /// The peer, where the container has it.
     peer: String,
     raw: Raw,
@@ -68,15 +74,16 @@ impl Stage {
         let guest = daemon.guest().await;
         let peer = build.join(PEER);
         let peer = peer.canonicalize().map_err(|source| BenchError::File { path: peer, source })?;
-        let stage = Stage {
+        let mut stage = Stage {
             transport: "unix",
             guest,
+            init: 0,
             peer: peer.display().to_string(),
             raw: Raw::Unix(daemon.dir().to_owned()),
             count: AtomicU32::new(0),
             _machine: Machine::Process { _daemon: daemon },
         };
-        stage.start(&["forever"], &[]).await?;
+        stage.start(&spec::container(&["forever"]), &[]).await?;
         Ok(stage)
     }
 
@@ -93,24 +100,26 @@ impl Stage {
         vm.wait_milestone("serve", BOOT).await?;
         let guest = Guest::connect(vm.rpc(), vm.stream(), BOOT).await?;
         let Endpoint::HybridVsock { uds, .. } = vm.rpc() else { unreachable!("a microVM has no other") };
-        let stage = Stage {
+        let mut stage = Stage {
             transport: "vsock",
             guest,
+            init: 0,
             peer: format!("/bin/{PEER}"),
             raw: Raw::Vsock(uds),
             count: AtomicU32::new(0),
             _machine: Machine::Vm { _vm: Box::new(vm), _dir: dir },
         };
-        let root = Mount { type_: "ext4".into(), source: "serial:rootfs".into(), ..Default::default() };
-        stage.start(&["/bin/sleep", "100000"], &[root]).await?;
+        let mut config = spec::container(&["/bin/sleep", "100000"]);
+        spec::share_pids(&mut config);
+        spec::grant_all_capabilities(&mut config);
+        stage.start(&config, &[root_disk()]).await?;
         stage.bring_peer(build).await?;
         Ok(stage)
     }
 
-    async fn start(&self, args: &[&str], rootfs: &[Mount]) -> Result<(), BenchError> {
-        let config = spec::container(args);
-        let container = Container { id: CONTAINER, config: &config, rootfs };
-        self.guest.create(container, &Stdio::default()).await?;
+    async fn start(&mut self, config: &Value, rootfs: &[Mount]) -> Result<(), BenchError> {
+        let container = Container { id: CONTAINER, config, rootfs };
+        self.init = self.guest.create(container, &Stdio::default()).await?;
         self.guest.start(CONTAINER, INIT).await?;
         Ok(())
     }
@@ -131,10 +140,23 @@ impl Stage {
         self.run(&[&[self.peer.as_str()], arguments].concat()).await
     }
 
+    /// Runs a peer to its end; what it printed.
+    pub async fn peer_says(&self, arguments: &[&str]) -> Result<String, BenchError> {
+        self.run_peer(arguments).await?.says().await
+    }
+
+    /// The same beside PID 1 of a microVM: in its mount namespace, where the OCI runtime is.
+    pub async fn peer_beside_pid_1_says(&self, arguments: &[&str]) -> Result<String, BenchError> {
+        let peer = format!("/proc/{}/root{}", self.init, self.peer);
+        let entering = ["/bin/nsenter", "-t", "1", "-m", peer.as_str()];
+        self.run(&[&entering, arguments].concat()).await?.says().await
+    }
+
     async fn run(&self, args: &[&str]) -> Result<Process<'_>, BenchError> {
         let exec_id = format!("e{}", self.count.fetch_add(1, Ordering::Relaxed));
         let stdio = self.guest.stdio(true).await?;
-        let process = spec::process(args);
+        let mut process = spec::process(args);
+        spec::grant_all_capabilities_to(&mut process);
         let exec = Exec { container_id: CONTAINER, exec_id: &exec_id, process: &process };
         self.guest.exec(exec, &stdio).await?;
         self.guest.start(CONTAINER, &exec_id).await?;
@@ -158,6 +180,11 @@ impl Stage {
     }
 }
 
+/// The microVM's disk with busybox, as the root of a container.
+pub fn root_disk() -> Mount {
+    Mount { type_: "ext4".into(), source: "serial:rootfs".into(), ..Default::default() }
+}
+
 /// A running process of the container, with its stdio.
 pub struct Process<'a> {
     guest: &'a Guest,
@@ -167,7 +194,18 @@ pub struct Process<'a> {
 }
 
 impl Process<'_> {
+    /// Closes its stdin and reads what it prints, until it has ended as it should, and deletes it.
+    pub async fn says(mut self) -> Result<String, BenchError> {
+        let output = std::mem::take(&mut self.stdio).collect();
+        self.end().await?;
+        let (stdout, _) = output.finish().await.map_err(BenchError::io("read what a peer prints"))?;
+        Ok(String::from_utf8_lossy(&stdout).into_owned())
+    }
+
     /// Waits until it has ended, as it should, and deletes it.
+    ///
+    /// # Errors
+    /// `Ended` if it ended otherwise; it is deleted then as well.
     pub async fn end(self) -> Result<(), BenchError> {
         let status = self.guest.wait(CONTAINER, &self.exec_id).await?.status;
         self.guest.delete(CONTAINER, &self.exec_id).await?;

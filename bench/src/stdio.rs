@@ -1,6 +1,7 @@
 //! Throughput of stdio beside that of a raw connection: the same peer, the same bytes, the same transport, in turns.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,13 +10,17 @@ use tokio::time::{sleep, timeout, Instant};
 use vminit_shim::client::{Endpoint, Stdio, Stream};
 
 use crate::error::BenchError;
+use crate::figure::{Budget, Figure, Turn, Unit};
 use crate::stage::Stage;
-use crate::table::{Row, Turn};
 
 /// Bytes of one read or write of the host: what the budget's floor is measured with.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// The budget of docs/PERFORMANCE.md.
+/// What is moved in one turn, and how often.
+const BYTES: usize = 64 << 20;
+const TURNS: usize = 7;
+
+/// Of the design: stdout over vsock, against raw writes.
 const BUDGET: f64 = 0.7;
 
 /// How long a peer may take until it listens, and between two looks.
@@ -47,29 +52,28 @@ impl Direction {
     }
 }
 
-/// How much is moved how often.
-#[derive(Clone, Copy)]
-pub struct Volume {
-    pub bytes: usize,
-    pub runs: usize,
+/// Measures both directions over Unix sockets and over vsock.
+pub async fn measure(build: &Path) -> Result<Vec<Figure>, BenchError> {
+    let vsock = Stage::vsock(build).await?;
+    let output = figure(&vsock, Direction::Output).await?.within(Budget::AtLeast(BUDGET));
+    let input = figure(&vsock, Direction::Input).await?;
+    drop(vsock);
+    let unix = Stage::unix(build).await?;
+    Ok(vec![output, input, figure(&unix, Direction::Output).await?, figure(&unix, Direction::Input).await?])
 }
 
-/// Measures both directions on one stage.
-pub async fn measure(stage: &Stage, volume: Volume) -> Result<[Row; 2], BenchError> {
-    Ok([row(stage, volume, Direction::Output).await?, row(stage, volume, Direction::Input).await?])
-}
-
-async fn row(stage: &Stage, volume: Volume, direction: Direction) -> Result<Row, BenchError> {
+async fn figure(stage: &Stage, direction: Direction) -> Result<Figure, BenchError> {
     let mut turns = Vec::new();
     // The first of each is not counted: the first of many pages are touched in it.
-    for turn in 0..=volume.runs {
-        let raw = raw(stage, volume.bytes, direction).await?;
-        let ours = ours(stage, volume.bytes, direction).await?;
+    for turn in 0..=TURNS {
+        let raw = raw(stage, BYTES, direction).await?;
+        let ours = ours(stage, BYTES, direction).await?;
         if turn > 0 {
-            turns.push(Turn { floor: rate(volume.bytes, raw), ours: rate(volume.bytes, ours) });
+            turns.push(Turn { floor: rate(BYTES, raw), ours: rate(BYTES, ours) });
         }
     }
-    Ok(Row { transport: stage.transport, what: direction.name(), budget: BUDGET, turns })
+    let what = format!("{} over {}, beside raw writes", direction.name(), stage.transport);
+    Ok(Figure::beside(what, Unit::MegabytesPerSecond, turns))
 }
 
 /// In 10^6 bytes a second.
