@@ -6,8 +6,9 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
+use super::entry::{Address, Link};
 use super::files;
-use super::kernel::{Address, Kernel, KernelError, Link};
+use super::kernel::{Kernel, KernelError};
 use super::plan::{plan, Current, Item, Owned, Step, Target};
 use super::sysctl::SysctlName;
 use super::types::LinkName;

@@ -2,10 +2,11 @@
 //! afterwards as a host asks. It knows nothing of containers, nor of protobuf.
 //!
 //! What is wanted is parsed into types that cannot be wrong (`wanted`), planned by a pure function (`plan`) and carried
-//! out (`apply`) through the kernel's tables (`kernel`). Asking a DHCP server would be one more source of a
-//! [`Wanted`]; there is none yet.
+//! out (`apply`) through the kernel's tables (`kernel`), whose entries have a file of their own (`entry`). Asking a DHCP
+//! server would be one more source of a [`Wanted`]; there is none yet.
 
 mod apply;
+mod entry;
 mod files;
 mod ip_param;
 mod kernel;
@@ -24,9 +25,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 pub use apply::{Failure, Why};
+pub use entry::{AddressState, Counters, Link, Route};
 pub use files::{Host, Resolver, Word};
 pub use ip_param::host_name;
-pub use kernel::{AddressState, Counters, KernelError, Link, Route};
+pub use kernel::KernelError;
 pub use sysctl::{parse_value, SysctlName};
 pub use types::{parse_address, Invalid, LinkName, Mac, Prefix};
 pub use wanted::{Scope, Wanted, WantedAddress, WantedLink, WantedRoute, Which, MTU_MAX, MTU_MIN};

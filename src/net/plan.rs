@@ -5,7 +5,7 @@
 //! step can undo more than it says (a link that goes down loses routes), so a plan is made again after it was carried
 //! out, until there is nothing left to do.
 
-use super::kernel::{Address, Link, Neighbour, Route};
+use super::entry::{Address, Link, Neighbour, Route};
 use super::sysctl::{same_value, SysctlName};
 use super::types::LinkName;
 

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
+use super::entry::{Address, Link, Neighbour, Route};
 use super::files::{Host, Resolver};
-use super::kernel::{Address, Link, Neighbour, Route};
 use super::plan::{Item, Target};
 use super::sysctl::SysctlName;
 use super::types::{LinkName, Mac, Prefix};

@@ -14,8 +14,8 @@ use crate::rig::{noise_file, stdout, Reader, Rig, Sum};
 /// More than a pipe and a socket hold.
 const MUCH: usize = 8 * MIB;
 
-/// How long the exit, and Delete, wait for output that is not taken (`io_drain` and
-/// `delete_drain` in `src/config/key.rs`).
+/// How long the exit, and Delete, wait for output that is not taken (`io_drain_ms` and
+/// `delete_drain_ms` in `src/config/key.rs`).
 const EXIT_DRAIN: Duration = Duration::from_millis(500);
 const DELETE_DRAIN: Duration = Duration::from_secs(10);
 

@@ -170,7 +170,7 @@ fn what_is_wanted_no_more_goes_and_what_was_there_before_stays() {
         let index = rig.link("eth0").index;
         rig.kernel.set_up(index, true).unwrap();
         let before =
-            super::super::kernel::Address { link: index, prefix: Prefix::parse("203.0.113.9/24").unwrap() };
+            super::super::entry::Address { link: index, prefix: Prefix::parse("203.0.113.9/24").unwrap() };
         rig.kernel.add_address(&before, false).unwrap();
 
         let mut link = usual();

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::net::kernel::Counters;
+use crate::net::entry::Counters;
 use crate::net::types::{Mac, Prefix};
 
 fn link(index: u32, name: &str) -> Link {
