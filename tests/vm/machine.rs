@@ -26,9 +26,8 @@ pub const OFF: Duration = Duration::from_secs(10);
 /// What a host gives PrepareShutdown.
 pub const PREPARE: Duration = Duration::from_secs(5);
 
-/// Processors of all machines at once. An emulated one keeps a real one busy three quarters of the time, so three share
-/// two; with more they slow each other down.
-static ROOM: Semaphore = Semaphore::const_new(3);
+/// Processors of all machines at once: emulated ones slow each other down as soon as there are more than real ones.
+static ROOM: Semaphore = Semaphore::const_new(2);
 
 /// A microVM with a disk that holds busybox.
 pub struct Machine {
