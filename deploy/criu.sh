@@ -31,6 +31,6 @@ for module in $MODULES; do set -- "$@" --module "$module"; done
 # criu packs tmpfs with tar, which runs gzip by a shell.
 for program in tar gzip; do set -- "$@" --program "bin/$program=$(command -v $program)"; done
 echo "criu: packing build/initrd-criu.img"
-cargo run -q -p vminitd-deploy -- initrd --init build/vminitd --runc "$runc" --modules build/kernel/modules \
+deploy/tool.sh initrd --init build/vminitd --runc "$runc" --modules build/kernel/modules \
     --program "sbin/criu=$folder/root/usr/sbin/criu" --program bin/sh=build/busybox \
     --libraries "$folder/root/usr/lib/x86_64-linux-gnu" "$@" --out build/initrd-criu.img

@@ -51,5 +51,5 @@ version=$(basename "$(ls -d "$folder"/root/lib/modules/*)")
 # The package leaves the index of its modules to the machine that installs it.
 depmod -b "$folder/root" "$version"
 ln -sfn "root/lib/modules/$version" "$folder/modules"
-cargo run -q -p vminitd-deploy -- vmlinux "$folder/root/boot/vmlinuz-$version" build/vmlinuz
+deploy/tool.sh vmlinux "$folder/root/boot/vmlinuz-$version" build/vmlinuz
 echo "kernel: build/vmlinuz is Linux $version"

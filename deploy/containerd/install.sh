@@ -2,13 +2,15 @@
 # Installs what `./taskw build` made, so that a containerd of this host finds its runtime io.containerd.vminit.v1.
 # `install.sh --uninstall` takes it away again. It neither starts, stops nor configures containerd or docker.
 #
-# PREFIX   where bin/containerd-shim-vminit-v1 goes; /usr/local, which is in the PATH of a containerd that systemd runs
-# DESTDIR  the root of another system's tree, to install into that
+# PREFIX           where bin/containerd-shim-vminit-v1 goes; /usr/local, in the PATH of a containerd that systemd runs
+# VMINIT_SHIM_BIN  another shim than that of `./taskw build`
+# DESTDIR          the root of another system's tree, to install into that
 set -eu
 
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 cd "$(dirname "$0")/../.."
 
+built=${VMINIT_SHIM_BIN:-build/containerd-shim-vminit-v1}
 root=${DESTDIR:-}
 shim=$root${PREFIX:-/usr/local}/bin/containerd-shim-vminit-v1
 # Both are where the shim looks by itself (shim/src/config).
@@ -34,7 +36,7 @@ missing_packages() {
 }
 
 check() {
-    for file in build/containerd-shim-vminit-v1 $(echo "$IMAGES" | sed 's/\(.*\) .*/build\/\1/'); do
+    for file in "$built" $(echo "$IMAGES" | sed 's/\(.*\) .*/build\/\1/'); do
         [ -e "$file" ] || fail "$file is missing; run ./taskw build first"
     done
     packages=$(missing_packages | tr '\n' ' ')
@@ -49,7 +51,7 @@ put() {
 
 install_all() {
     check
-    put 755 build/containerd-shim-vminit-v1 "$shim"
+    put 755 "$built" "$shim"
     echo "$IMAGES" | while read -r file mode; do put "$mode" "build/$file" "$library/$file"; done
     if [ -e "$config" ]; then
         echo "install: $config is there and stays as it is"

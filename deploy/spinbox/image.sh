@@ -28,7 +28,7 @@ compressed() {
 }
 
 deploy() {
-    cargo run -q -p vminitd-deploy -- "$@"
+    deploy/tool.sh "$@"
 }
 
 echo "spinbox: packing $image with $runtime"

@@ -72,6 +72,9 @@ impl Session {
         if stream_id % 2 == 0 {
             return invalid(stream_id, EVEN_ID);
         }
+        if kind == Kind::Data && self.has_its_answer(stream_id) {
+            return Step::Ignore;
+        }
         match (incoming, kind) {
             (Incoming::Oversized { length, .. }, Kind::Request | Kind::Data) => {
                 self.oversized(stream_id, kind, length)
@@ -151,6 +154,12 @@ impl Session {
             }
             None => invalid(stream_id, INACTIVE_ID),
         }
+    }
+
+    /// Whether the id was used and is no open stream's. It is answered once, by the end of its call; a grant or a close of
+    /// the client may cross that end, and Go's client complains of whatever comes after it.
+    fn has_its_answer(&self, stream_id: u32) -> bool {
+        stream_id <= self.last_id && !self.client_open.contains_key(&stream_id)
     }
 
     /// Marks a client's stream id as used; false if it, or a later one, already was.

@@ -44,6 +44,41 @@ fn children_are_started_by_the_reaper_alone() {
     check(&["src"], &home_of_children);
 }
 
+/// The tasks name the targets of tests one by one.
+#[test]
+fn every_test_is_run_by_a_task() {
+    let tasks = read(Path::new("Taskfile.yml"));
+    let named: Vec<&str> = tasks.split("--test ").skip(1).filter_map(|rest| names(rest).next()).collect();
+    let targets: Vec<String> = TESTS.iter().flat_map(|folder| targets(folder)).collect();
+    assert!(targets.len() > 20, "only {targets:?}");
+    let forgotten: Vec<_> = targets.iter().filter(|target| !is_named(target, &named)).collect();
+    assert!(forgotten.is_empty(), "no task of Taskfile.yml runs {forgotten:?}");
+}
+
+/// Where cargo looks for tests.
+const TESTS: &[&str] = &[
+    "tests",
+    "shim/tests",
+    "deploy/tests",
+    "protos/tests",
+    "bench/tests",
+    "bench/peer/tests",
+    "tests/support/tests",
+];
+
+/// The targets of a folder of tests: its files, and its folders with a `main.rs`.
+fn targets(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let targets =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").exists());
+    targets.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+}
+
+/// The black-box tests are named by their prefix.
+fn is_named(target: &str, named: &[&str]) -> bool {
+    named.contains(&target) || (target.starts_with("blackbox") && named.contains(&"blackbox"))
+}
+
 /// What the spinbox host depends on is shown by tests that are there.
 #[test]
 fn the_guide_names_tests_that_exist() {

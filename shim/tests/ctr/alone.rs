@@ -1,14 +1,14 @@
-//! A test in namespaces of its own: network, mounts and processes. Owns that tests come one after the other and that
-//! nothing outlives one, even a failed or hanging one; never what happens inside.
+//! A test in namespaces of its own: network, mounts and processes. Owns how many there are at once and that nothing
+//! outlives one, even a failed or hanging one; never what happens inside.
 
 use std::any::type_name_of_val;
 use std::env;
 use std::ops::AsyncFnOnce;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::world::World;
@@ -19,8 +19,8 @@ const INSIDE: &str = "VMINIT_TEST_INSIDE";
 /// What any one test may take on a busy machine; with it everything in its namespaces ends.
 const LIMIT: Duration = Duration::from_secs(180);
 
-/// Machines are emulated, and would only be in each other's way.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Tests at once. Machines are emulated, and more of them would only be in each other's way.
+static ROOM: Semaphore = Semaphore::const_new(2);
 
 /// As PID 1 a shell that reaps: the test itself only waits for what it knows. It must not be replaced by the test, so
 /// this is not its last command.
@@ -42,8 +42,10 @@ pub fn alone_for(limit: Duration, fact: impl AsyncFnOnce(&mut World)) {
     if !nix::unistd::geteuid().is_root() {
         return eprintln!("skipped: it takes root to make namespaces");
     }
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    runtime().block_on(outside(test_of(type_name_of_val(&fact)), limit));
+    runtime().block_on(async {
+        let _room = ROOM.acquire().await.expect("the room is never closed");
+        outside(test_of(type_name_of_val(&fact)), limit).await;
+    });
 }
 
 fn runtime() -> Runtime {

@@ -107,7 +107,9 @@ fn an_oversized_frame_exhausts_its_own_stream_only() {
         (oversized(1, Kind::Request), &format!("answer 1 {USED}")),
         (open(3, "Mirror", FLAG_REMOTE_OPEN, &[]), "open 3 [] None true"),
         (oversized(3, Kind::Data), &format!("abort 3 {said}")),
-        (incoming(3, Kind::Data, 0, b"x"), &format!("answer 3 {INACTIVE}")),
+        (incoming(3, Kind::Data, 0, b"x"), "ignore"),
+        (oversized(3, Kind::Data), "ignore"),
+        (oversized(5, Kind::Data), &format!("answer 5 {said}")),
         (oversized(8, Kind::Data), &format!("answer 8 {EVEN}")),
     ]);
 }
@@ -145,12 +147,20 @@ fn data_follows_its_flags() {
     ]);
 }
 
+/// A client's grant or close may cross the end of its stream, and Go's client complains of an answer to it.
 #[test]
-fn a_stream_that_ended_takes_no_data() {
+fn a_stream_that_ended_is_not_answered_again() {
     let mut session = session();
     session.step(open(1, "Mirror", FLAG_REMOTE_OPEN, &[]));
     session.ended(1);
-    assert_eq!(told(session.step(incoming(1, Kind::Data, 0, b"x"))), format!("answer 1 {INACTIVE}"));
+    assert_eq!(told(session.step(incoming(1, Kind::Data, 0, b"x"))), "ignore");
+    assert_eq!(told(session.step(incoming(1, Kind::Data, FLAG_REMOTE_CLOSED | FLAG_NO_DATA, &[]))), "ignore");
+    assert_eq!(told(session.step(incoming(3, Kind::Data, 0, b"x"))), format!("answer 3 {INACTIVE}"));
+}
+
+#[test]
+fn data_for_an_unary_call_is_no_second_call() {
+    check(&[(open(1, "Echo", 0, &[]), "call 1 Echo"), (incoming(1, Kind::Data, 0, b"x"), "ignore")]);
 }
 
 fn any_incoming() -> impl Strategy<Value = Incoming> {
