@@ -1,11 +1,8 @@
-//! Subscribers that come and go, and all that they were told, as one log.
+//! Subscribers that come and go, and all that they were told, as one log. Knows nothing of what the events mean.
 
-use vminit_shim::client::{Endpoint, Received, INIT};
-use vminitd_test_support::calls::create;
-use vminitd_test_support::{order, Daemon, Subscriber};
+use vminit_shim::client::{Endpoint, Received};
 
-/// The container whose last event ends the log.
-const CURTAIN: &str = "curtain";
+use crate::{order, Subscriber};
 
 /// One subscriber at a time, or none.
 pub struct Audience {
@@ -45,15 +42,13 @@ impl Audience {
         self.log.append(&mut seen);
     }
 
-    /// Waits for all that was published; gives the whole log.
-    pub async fn close(mut self, daemon: &Daemon) -> Vec<Received> {
+    /// Waits until the delete of the container `curtain` is told, after which nothing happens any more; gives the whole
+    /// log without that container.
+    pub async fn close(mut self, curtain: &str) -> Vec<Received> {
         self.come().await;
-        let guest = daemon.guest().await;
-        create(&guest, CURTAIN, &["forever"]).await.expect("create");
-        guest.delete(CURTAIN, INIT).await.expect("delete");
-        self.present.as_ref().expect("somebody came").until(CURTAIN, "delete").await;
+        self.present.as_ref().expect("somebody came").until(curtain, "delete").await;
         self.leave().await;
-        self.log.retain(|received| order::owner(&received.event) != Some(CURTAIN));
+        self.log.retain(|received| order::owner(&received.event) != Some(curtain));
         self.log
     }
 }
