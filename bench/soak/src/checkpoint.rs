@@ -55,7 +55,11 @@ impl Checkpoint {
 ///
 /// # Errors
 /// When the end of the events cannot be found.
-pub async fn events(ground: &Ground, audience: Audience, visits: &[Vec<Received>]) -> Result<Vec<Fault>, Fault> {
+pub async fn events(
+    ground: &Ground,
+    audience: Audience,
+    visits: &[Vec<Received>],
+) -> Result<Vec<Fault>, Fault> {
     ground.create(CURTAIN, &["/bin/true"], &Stdio::default()).await?;
     ground.guest.delete(CURTAIN, INIT).await.map_err(Fault::call(CURTAIN))?;
     let all = audience.close(CURTAIN).await;
@@ -72,7 +76,8 @@ pub async fn events(ground: &Ground, audience: Audience, visits: &[Vec<Received>
 fn stranger(all: &[Received], number: usize, visit: &[Received]) -> Option<Fault> {
     let first = visit.first()?;
     let from = all.iter().position(|received| received == first).unwrap_or(all.len());
-    let mut differences = visit.iter().enumerate().filter(|(n, received)| all.get(from + n) != Some(received));
+    let mut differences =
+        visit.iter().enumerate().filter(|(n, received)| all.get(from + n) != Some(received));
     let (_, received) = differences.next()?;
     Some(Fault::Subscriber { number, first: format!("{:?}", received.event) })
 }

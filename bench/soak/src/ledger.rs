@@ -27,11 +27,14 @@ impl Ledger {
             match self.owed.remove(&(container_id.clone(), id.clone())) {
                 Some(owed) if owed == *status => {}
                 Some(owed) => complaints.push(format!("{container_id}/{id}: told {status}, owed {owed}")),
-                None => complaints.push(format!("{container_id}/{id}: told {status}, which is not owed or told twice")),
+                None => complaints
+                    .push(format!("{container_id}/{id}: told {status}, which is not owed or told twice")),
             }
         }
         let missing = self.owed.into_iter();
-        complaints.extend(missing.map(|((container, id), status)| format!("{container}/{id}: {status} was not told")));
+        complaints.extend(
+            missing.map(|((container, id), status)| format!("{container}/{id}: {status} was not told")),
+        );
         complaints
     }
 }

@@ -100,7 +100,8 @@ impl Run {
 
 /// What the daemon holds, as it is printed.
 fn words(level: &Level) -> String {
-    let Level { descriptors, threads, children, mounts, cgroups, terminals, files, maps, resident_kb } = level;
+    let Level { descriptors, threads, children, mounts, cgroups, terminals, files, maps, resident_kb } =
+        level;
     format!(
         "{descriptors} fds, {threads} threads, {children} children, {mounts} mounts, {cgroups} cgroups, \
          {terminals} ptys, {files} files, {maps} maps, {resident_kb} kB"

@@ -1,5 +1,8 @@
 //! Subscribers that come and go, and all that they were told, as one log. Knows nothing of what the events mean.
 
+use std::time::SystemTime;
+
+use tokio::time::Instant;
 use vminit_shim::client::{Endpoint, Received};
 
 use crate::{order, Subscriber};
@@ -27,6 +30,14 @@ impl Audience {
         if self.present.is_none() {
             self.present = Some(Subscriber::subscribe(&self.rpc).await);
             self.subscriptions += 1;
+        }
+    }
+
+    /// Waits until whoever is there has been told all that had happened by now; whether that was before the deadline.
+    pub async fn is_told_all(&self, deadline: Instant) -> bool {
+        match &self.present {
+            Some(subscriber) => subscriber.told_since(SystemTime::now(), deadline).await,
+            None => false,
         }
     }
 

@@ -1,8 +1,10 @@
 //! The events of a daemon, collected in the order they came, in a form that reads well in a failed assertion.
 
+use std::time::SystemTime;
+
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at, Instant};
 use vminit_shim::client::{Client, Endpoint, Event, EventStream, Guest, Received};
 
 use crate::{Cuttable, LIMIT};
@@ -78,6 +80,15 @@ impl Subscriber {
     /// Waits until this happened to the container.
     pub async fn until(&self, container: &str, wanted: &str) {
         self.log.until(container, wanted).await;
+    }
+
+    /// Waits for an event that was published at this time or later, after which all earlier ones have come; whether one
+    /// came before the deadline.
+    pub async fn told_since(&self, time: SystemTime, deadline: Instant) -> bool {
+        let mut seen = self.log.seen.clone();
+        let is_later = |all: &Vec<Received>| all.last().is_some_and(|last| last.timestamp >= time);
+        let told = timeout_at(deadline, seen.wait_for(is_later)).await;
+        matches!(told, Ok(Ok(_)))
     }
 
     /// Cuts the connection, whatever is on its way.

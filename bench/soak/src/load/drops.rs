@@ -93,11 +93,11 @@ impl Host<'_> {
         if chance.once_in(2) {
             let hasty = vminit_shim::client::context(gone, "default");
             let answer = self.ask(&task, hasty, call).await;
-            return self.is_expected(call, answer, Code::DEADLINE_EXCEEDED);
+            return self.is_answered_or_given_up(call, answer);
         }
         tokio::select! {
             // Whoever is answered in time has not gone.
-            answer = self.ask(&task, patient(), call) => self.is_expected(call, answer, Code::OK),
+            answer = self.ask(&task, patient(), call) => self.is_answered(call, answer),
             () = sleep(gone) => {
                 connection.cut();
                 Ok(())
@@ -127,12 +127,17 @@ impl Host<'_> {
         }
     }
 
-    /// Whether this may be the answer to one who is about to go.
-    fn is_expected(&self, call: Call, answer: ttrpc::Result<()>, code: Code) -> Result<(), Fault> {
+    fn is_answered(&self, call: Call, answer: ttrpc::Result<()>) -> Result<(), Fault> {
+        answer.map_err(|error| self.wrong(call, error))
+    }
+
+    /// Either side may be the first to see that the time is up.
+    fn is_answered_or_given_up(&self, call: Call, answer: ttrpc::Result<()>) -> Result<(), Fault> {
         match answer {
-            Ok(()) => Ok(()),
-            Err(ttrpc::Error::RpcStatus(status)) if status.code() == code => Ok(()),
-            Err(error) => Err(self.wrong(call, error)),
+            Err(ttrpc::Error::RpcStatus(status)) if status.code() != Code::DEADLINE_EXCEEDED => {
+                Err(self.wrong(call, ttrpc::Error::RpcStatus(status)))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -179,7 +184,9 @@ impl Host<'_> {
 
     async fn runs(&self) -> Result<(), Fault> {
         let running = async {
-            while state(&self.ground.guest, self.id, INIT).await.map(|state| state.status.enum_value_or_default())
+            while state(&self.ground.guest, self.id, INIT)
+                .await
+                .map(|state| state.status.enum_value_or_default())
                 != Ok(Status::RUNNING)
             {
                 sleep(PAUSE).await;

@@ -85,7 +85,8 @@ impl Process<'_> {
                 (carried, Sum::of(line.as_bytes()), nothing)
             }
             Way::Source => {
-                let script = format!("head -c {first} {NOISE_FILE} & head -c {second} {NOISE_FILE} >&2; wait");
+                let script =
+                    format!("head -c {first} {NOISE_FILE} & head -c {second} {NOISE_FILE} >&2; wait");
                 let carried = self.carry(&script, 0, false).await?;
                 (carried, self.ground.noise_sum(first), self.ground.noise_sum(second))
             }
@@ -105,8 +106,16 @@ impl Process<'_> {
         ground.add(id, exec_id, &["/bin/sh", "-c", &script], &stdio).await?;
         ground.start(id, exec_id, self.status).await?;
         let ends = (stdio.stdin.take(), stdio.stdout.take(), stdio.stderr.take());
-        let (Some(stdin), Some(mut stdout), Some(mut stderr)) = ends else { unreachable!("all were asked for") };
-        let pausing = async { if paused { stand_still(ground, id).await } else { Ok(()) } };
+        let (Some(stdin), Some(mut stdout), Some(mut stderr)) = ends else {
+            unreachable!("all were asked for")
+        };
+        let pausing = async {
+            if paused {
+                stand_still(ground, id).await
+            } else {
+                Ok(())
+            }
+        };
         let noise = &mut self.noise;
         let (stdin, stdout, stderr, ()) = tokio::try_join!(
             async { fed(stdin, noise, bytes).await.map_err(Fault::io(&who, "write stdin")) },

@@ -27,17 +27,20 @@ pub struct Seen {
 pub async fn watch(rpc: Endpoint, mut chance: Chance, until: Instant) -> Seen {
     let mut audience = Audience::new(rpc.clone());
     let (mut visits, mut visitors) = (Vec::new(), 0);
-    // What overruns the time is left where it is: a wait.
     while Instant::now() < until {
         audience.come().await;
         if chance.once_in(2) {
             let count = 1 + chance.below(VISITORS_MAX);
             visitors += count;
             visit(&rpc, &mut chance, count, until, &mut visits).await;
+            // An event need be written to one connection only. Before the one of the chain leaves, it is to have what
+            // was written to those of visitors.
+            if !audience.is_told_all(until).await {
+                break;
+            }
         } else {
             stay(STAY_MS, &mut chance, until).await;
         }
-        // What a visitor was told whose connection was cut is lost to it, and was told to the one of the chain.
         audience.leave().await;
         stay(AWAY_MS, &mut chance, until).await;
     }
@@ -45,7 +48,13 @@ pub async fn watch(rpc: Endpoint, mut chance: Chance, until: Instant) -> Seen {
     Seen { audience, visits, subscriptions }
 }
 
-async fn visit(rpc: &Endpoint, chance: &mut Chance, count: u64, until: Instant, visits: &mut Vec<Vec<Received>>) {
+async fn visit(
+    rpc: &Endpoint,
+    chance: &mut Chance,
+    count: u64,
+    until: Instant,
+    visits: &mut Vec<Vec<Received>>,
+) {
     let mut present = Vec::new();
     for _ in 0..count {
         present.push(Subscriber::subscribe(rpc).await);

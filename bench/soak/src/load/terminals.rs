@@ -22,6 +22,10 @@ const EXECS: u64 = 4;
 /// What goes through a terminal, whose buffers hold 4 KiB: more than shows a loss is only slow.
 const BYTES_MAX: u64 = 256 << 10;
 
+/// Columns or rows: from the least that busybox's stty takes for true on, so many.
+const SIZE_MIN: u32 = 2;
+const SIZES: u64 = 300;
+
 /// A line that is to be shown comes as soon as the shell gets to it.
 const SHOWN: Duration = PATIENCE;
 
@@ -46,7 +50,8 @@ pub async fn round(worker: &mut Worker) -> Result<(), Fault> {
 async fn process(worker: &mut Worker, id: &str, exec_id: &str) -> Result<u64, Fault> {
     let (status, bytes) = (worker.status(), worker.chance.below(BYTES_MAX) as usize + 1);
     let mut noise = worker.noise();
-    let sizes = [0; 2].map(|_| (1 + worker.chance.below(300) as u32, 1 + worker.chance.below(100) as u32));
+    let mut size = || SIZE_MIN + worker.chance.below(SIZES) as u32;
+    let sizes = [(size(), size()), (size(), size())];
     worker.totals.terminals += 1;
     let ground = &worker.ground;
     let mut screen = Screen::open(ground, id, exec_id).await?;
@@ -98,7 +103,9 @@ impl<'a> Screen<'a> {
         // A terminal has one output.
         let stdio = Stdio { stderr: None, ..ground.stdio(&who, true).await? };
         let uris = stdio.uris();
-        let (Some(stdin), Some(stdout)) = (stdio.stdin, stdio.stdout) else { unreachable!("both were asked for") };
+        let (Some(stdin), Some(stdout)) = (stdio.stdin, stdio.stdout) else {
+            unreachable!("both were asked for")
+        };
         Ok(Self { ground, id, exec_id, who, uris, stdin: stdin.socket, stdout: stdout.socket })
     }
 
