@@ -46,7 +46,7 @@ async fn run(arguments: &Arguments) -> std::io::Result<bool> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let Some(mut run) = Run::begin(arguments).await else { return Ok(false) };
     let faults = tokio::select! {
-        faults = run.to_the_end() => faults,
+        faults = run.go() => faults,
         _ = interrupt.recv() => return Ok(interrupted(run).await),
         _ = terminate.recv() => return Ok(interrupted(run).await),
     };

@@ -40,7 +40,7 @@ impl Run {
     }
 
     /// Goes through all legs, or up to the first in which something is wrong; gives what that is.
-    pub async fn to_the_end(&mut self) -> Vec<Fault> {
+    pub async fn go(&mut self) -> Vec<Fault> {
         for (number, length) in self.legs.clone().into_iter().enumerate() {
             match self.leg(number, length).await {
                 Ok(faults) if faults.is_empty() => {}

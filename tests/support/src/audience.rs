@@ -33,6 +33,13 @@ impl Audience {
         }
     }
 
+    /// Waits until the daemon knows of whoever is there.
+    pub async fn is_heard(&self) {
+        if let Some(subscriber) = &self.present {
+            subscriber.is_heard().await;
+        }
+    }
+
     /// Waits until whoever is there has been told all that had happened by now; whether that was before the deadline.
     pub async fn is_told_all(&self, deadline: Instant) -> bool {
         match &self.present {

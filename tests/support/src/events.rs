@@ -5,8 +5,10 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at, Instant};
+use vminit_shim::api::containerd::api::StateRequest;
 use vminit_shim::client::{Client, Endpoint, Event, EventStream, Guest, Received};
 
+use crate::calls::brief;
 use crate::{Cuttable, LIMIT};
 
 /// A subscription that keeps what it got. Dropping it closes its connection.
@@ -75,6 +77,14 @@ impl Subscriber {
         let connection = Cuttable::connect(rpc).await.expect("connect for events");
         let log = EventLog::of_stream(connection.client.events().await.expect("subscribe to events"));
         Self { log, connection }
+    }
+
+    /// Waits until the daemon has taken the subscription, which no answer says: requests of one connection are begun in
+    /// their order, so it has when it answers a later one. One who subscribes afterwards takes nothing from this one.
+    pub async fn is_heard(&self) {
+        let request = StateRequest { id: "any".into(), ..Default::default() };
+        // There is no such container, or the connection has ended, which the log shows.
+        let _ = self.connection.client.task().state(brief(), &request).await;
     }
 
     /// Waits until this happened to the container.

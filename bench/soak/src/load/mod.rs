@@ -51,14 +51,15 @@ struct Worker {
     chance: Chance,
     totals: Totals,
     count: u64,
+    until: Instant,
 }
 
 /// Runs all workers until then. A worker that finds something wrong ends the leg for itself alone.
 pub async fn run(ground: &Arc<Ground>, seed: u64, leg: usize, until: Instant) -> Outcome {
     let mut workers = JoinSet::new();
     for (number, kind) in WORKERS.into_iter().enumerate() {
-        let worker = Worker::new(ground, seed, leg, number, kind);
-        workers.spawn(worker.work(kind, until));
+        let worker = Worker::new(ground, seed, leg, number, kind, until);
+        workers.spawn(worker.work(kind));
     }
     let chance = Chance::new(seed, run_number(leg, WORKERS.len()));
     let seen = subscribers::watch(ground.daemon.rpc(), chance, until).await;
@@ -82,14 +83,14 @@ fn run_number(leg: usize, number: usize) -> u64 {
 }
 
 impl Worker {
-    fn new(ground: &Arc<Ground>, seed: u64, leg: usize, number: usize, kind: Kind) -> Self {
+    fn new(ground: &Arc<Ground>, seed: u64, leg: usize, number: usize, kind: Kind, until: Instant) -> Self {
         let name = format!("{kind:?}{number}-{leg}").to_lowercase();
         let chance = Chance::new(seed, run_number(leg, number));
-        Self { ground: Arc::clone(ground), name, chance, totals: Totals::default(), count: 0 }
+        Self { ground: Arc::clone(ground), name, chance, totals: Totals::default(), count: 0, until }
     }
 
-    async fn work(mut self, kind: Kind, until: Instant) -> (Totals, Option<Fault>) {
-        while Instant::now() < until {
+    async fn work(mut self, kind: Kind) -> (Totals, Option<Fault>) {
+        while !self.is_over() {
             if let Err(fault) = self.round(kind).await {
                 return (self.totals, Some(fault));
             }
@@ -105,6 +106,11 @@ impl Worker {
             Kind::Kills => kills::round(self).await,
             Kind::Drops => drops::round(self).await,
         }
+    }
+
+    /// Whether nothing new is to be begun.
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
     }
 
     /// The id of the next container, unique in the run.

@@ -35,6 +35,9 @@ pub async fn round(worker: &mut Worker) -> Result<(), Fault> {
     let id = worker.next_id();
     worker.ground.sleeper(&id).await?;
     for n in 0..EXECS {
+        if worker.is_over() {
+            break;
+        }
         let way = worker.chance.pick(&WAYS);
         let (sizes, status) = ([worker.payload(), worker.payload()], worker.status());
         let (noise, exec_id) = (worker.noise(), format!("e{n}"));

@@ -32,6 +32,8 @@ pub async fn watch(rpc: Endpoint, mut chance: Chance, until: Instant) -> Seen {
         if chance.once_in(2) {
             let count = 1 + chance.below(VISITORS_MAX);
             visitors += count;
+            // What was told to nobody yet goes to the first, which is to be the one of the chain.
+            audience.is_heard().await;
             visit(&rpc, &mut chance, count, until, &mut visits).await;
             // An event need be written to one connection only. Before the one of the chain leaves, it is to have what
             // was written to those of visitors.
