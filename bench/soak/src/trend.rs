@@ -2,8 +2,8 @@
 //!
 //! The slope is the median of those between all pairs (Theil 1950, Sen 1968), so that a few odd levels do not bend it.
 
-/// What the line may rise over all checkpoints, in kB: half of what a single level may be above that of the warm-up
-/// (`Level::is_within`), as a line does not follow single levels.
+/// What the line may rise over all checkpoints, in kB. Measured: single levels of clean runs are up to 210 kB apart, and a
+/// line follows them less. Half of what a single level may be above that of the warm-up (`Level::is_within`).
 const RISE_KB: f64 = 256.0;
 
 /// The memory of every checkpoint since the warm-up, in kB, at equal distances of time.
