@@ -78,8 +78,15 @@ impl Run {
         let memory = format!("memory {:?} kB, a rise of {:.0} kB", trend.levels(), trend.rise_kb());
         let verdict = if clean { "clean".to_owned() } else { format!("{} FAULTS", faults.len()) };
         let (seed, elapsed) = (self.seed, clock(self.begun.elapsed()));
-        self.abandon().await;
-        println!("soak: {verdict} after {elapsed}, --seed {seed}: {totals}; {memory}");
+        let summary = format!("soak: {verdict} after {elapsed}, --seed {seed}: {totals}; {memory}");
+        if clean {
+            // The end of the daemon has to be in order too, or it panics.
+            self.abandon().await;
+            println!("{summary}");
+        } else {
+            println!("{summary}");
+            self.abandon().await;
+        }
         clean
     }
 
