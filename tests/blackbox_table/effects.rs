@@ -9,7 +9,7 @@ use vminit_shim::api::protobuf::Message;
 use vminit_shim::api::ttrpc;
 use vminit_shim::client::INIT;
 use vminitd_test_support::calls::{brief, exec, pids, state};
-use vminitd_test_support::{poll_until, LIMIT};
+use vminitd_test_support::{poll_until, rootfs, LIMIT};
 
 use crate::call::{Answer, Method};
 use crate::rig::{Rig, EXEC};
@@ -101,8 +101,8 @@ async fn a_paused_container_ends_and_goes_with_the_real_runc() {
 // ---- what the kernel has done
 
 /// A file of the container's cgroup: below the controller's own hierarchy (v1), or the only one (v2).
-fn cgroup_file(controller: &str, id: &str, file: &str) -> PathBuf {
-    let name = format!("vminitd-test-{}-{id}", std::process::id());
+fn cgroup_file(rig: &Rig, controller: &str, id: &str, file: &str) -> PathBuf {
+    let name = format!("{}{id}", rootfs::cgroup_prefix(rig.daemon.dir()));
     let hierarchy = PathBuf::from("/sys/fs/cgroup").join(controller);
     let v1 = hierarchy.join(&name).join(file);
     if hierarchy.is_dir() {
@@ -124,13 +124,13 @@ async fn reads(path: PathBuf, wanted: &str) {
 async fn an_update_sets_the_limit_and_a_pause_freezes() {
     let Some(rig) = Rig::on_real_runc("effects").await else { return };
     rig.running("effects").await;
-    let pids_max = cgroup_file("pids", "effects", "pids.max");
+    let pids_max = cgroup_file(&rig, "pids", "effects", "pids.max");
     assert_eq!(Method::Update(table::LIMIT).call(&rig, "effects", INIT).await, Answer::Done);
     reads(pids_max, "64").await;
 
-    let (file, frozen, thawed) = match cgroup_file("freezer", "effects", "freezer.state") {
+    let (file, frozen, thawed) = match cgroup_file(&rig, "freezer", "effects", "freezer.state") {
         v1 if v1.exists() => (v1, "FROZEN", "THAWED"),
-        _ => (cgroup_file("freezer", "effects", "cgroup.freeze"), "1", "0"),
+        _ => (cgroup_file(&rig, "freezer", "effects", "cgroup.freeze"), "1", "0"),
     };
     assert_eq!(Method::Pause.call(&rig, "effects", INIT).await, Answer::Done);
     reads(file.clone(), frozen).await;

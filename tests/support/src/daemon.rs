@@ -114,6 +114,13 @@ impl Daemon {
         String::from_utf8_lossy(&fs::read(self.dir.path().join("log")).unwrap_or_default()).into_owned()
     }
 
+    /// The end of what it logged, for the one who looks into a failure.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let from = log.len().saturating_sub(LOG_SHOWN);
+        log.get(from..).unwrap_or(&log).to_owned()
+    }
+
     /// Sets the script of the scripted runc, for calls that begin from now on.
     pub fn script(&self, script: &Value) {
         let next = self.runc_dir().join(".next");
@@ -250,9 +257,7 @@ impl Drop for Daemon {
         }
         self.clean_up();
         if std::thread::panicking() {
-            let log = self.log();
-            let from = log.len().saturating_sub(LOG_SHOWN);
-            eprintln!("--- the daemon's log\n{}---", log.get(from..).unwrap_or(&log));
+            eprintln!("--- the daemon's log\n{}---", self.log_tail());
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The events of a daemon, collected in the order they came, in a form that reads well in a failed assertion.
 
-use std::net::Shutdown;
-use std::os::unix::net;
+use std::time::SystemTime;
 
-use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at, Instant};
+use vminit_shim::api::containerd::api::StateRequest;
 use vminit_shim::client::{Client, Endpoint, Event, EventStream, Guest, Received};
 
-use crate::LIMIT;
+use crate::calls::brief;
+use crate::{Cuttable, LIMIT};
 
 /// A subscription that keeps what it got. Dropping it closes its connection.
 pub struct EventLog {
@@ -20,7 +20,7 @@ pub struct EventLog {
 /// A subscription that can be ended without losing what is on its way.
 pub struct Subscriber {
     log: EventLog,
-    socket: net::UnixStream,
+    connection: Cuttable,
 }
 
 impl EventLog {
@@ -74,13 +74,17 @@ impl Drop for EventLog {
 impl Subscriber {
     /// Subscribes over a Unix socket.
     pub async fn subscribe(rpc: &Endpoint) -> Self {
-        let Endpoint::Unix(path) = rpc else { panic!("{rpc:?} is no Unix socket") };
-        let stream = UnixStream::connect(path).await.expect("connect for events");
-        let stream = stream.into_std().expect("a std socket");
-        let socket = stream.try_clone().expect("share the socket");
-        let client = Client::over(UnixStream::from_std(stream).expect("a tokio socket"));
-        let log = EventLog::of_stream(client.events().await.expect("subscribe to events"));
-        Self { log, socket }
+        let connection = Cuttable::connect(rpc).await.expect("connect for events");
+        let log = EventLog::of_stream(connection.client.events().await.expect("subscribe to events"));
+        Self { log, connection }
+    }
+
+    /// Waits until the daemon has taken the subscription, which no answer says: requests of one connection are begun in
+    /// their order, so it has when it answers a later one. One who subscribes afterwards takes nothing from this one.
+    pub async fn is_heard(&self) {
+        let request = StateRequest { id: "any".into(), ..Default::default() };
+        // There is no such container, or the connection has ended, which the log shows.
+        let _ = self.connection.client.task().state(brief(), &request).await;
     }
 
     /// Waits until this happened to the container.
@@ -88,9 +92,23 @@ impl Subscriber {
         self.log.until(container, wanted).await;
     }
 
+    /// Waits for an event that was published at this time or later, after which all earlier ones have come; whether one
+    /// came before the deadline.
+    pub async fn told_since(&self, time: SystemTime, deadline: Instant) -> bool {
+        let mut seen = self.log.seen.clone();
+        let is_later = |all: &Vec<Received>| all.last().is_some_and(|last| last.timestamp >= time);
+        let told = timeout_at(deadline, seen.wait_for(is_later)).await;
+        matches!(told, Ok(Ok(_)))
+    }
+
+    /// Cuts the connection, whatever is on its way.
+    pub fn vanish(self) {
+        self.connection.cut();
+    }
+
     /// Ends the subscription from this side and takes what the daemon had written to it by then.
     pub async fn hang_up(mut self) -> Vec<Received> {
-        self.socket.shutdown(Shutdown::Write).expect("half-close");
+        self.connection.half_close();
         timeout(LIMIT, &mut self.log.reader).await.expect("the daemon closes too").expect("join");
         let all = self.log.seen.borrow().clone();
         all

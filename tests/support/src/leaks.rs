@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use crate::rootfs;
+
 /// What the open descriptors of a process point to, by number.
 pub fn descriptors(pid: u32) -> Vec<String> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("list a daemon's descriptors");
@@ -46,6 +48,20 @@ pub fn folders(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
     let folders = entries.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
     folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+/// The terminals that a process holds the master of.
+pub fn terminals(pid: u32) -> usize {
+    descriptors(pid).iter().filter(|descriptor| descriptor.ends_with("ptmx")).count()
+}
+
+/// The cgroups of the containers of a daemon that has this folder, in whatever hierarchy there is.
+pub fn cgroups(dir: &Path) -> Vec<String> {
+    let prefix = rootfs::cgroup_prefix(dir);
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = folders(root).into_iter().map(|name| root.join(name));
+    let all = hierarchies.chain([root.to_owned()]).flat_map(|hierarchy| folders(&hierarchy));
+    all.filter(|name| name.starts_with(&prefix)).collect()
 }
 
 /// Command lines of the processes of this machine that name `path`: runcs of a daemon, and what they started.

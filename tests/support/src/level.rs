@@ -22,6 +22,10 @@ pub struct Level {
     pub children: usize,
     /// Mounts below its state directory.
     pub mounts: usize,
+    /// Cgroups of its containers, one in each hierarchy.
+    pub cgroups: usize,
+    /// Masters of terminals.
+    pub terminals: usize,
     /// Files and folders in its state directory: bundles, containers, the files of invocations.
     pub files: usize,
     /// Mappings of memory.
@@ -40,6 +44,8 @@ impl Level {
             threads: entries(Path::new(&format!("/proc/{pid}/task"))),
             children: leaks::children(pid).len(),
             mounts: leaks::mounts(pid, dir).len(),
+            cgroups: leaks::cgroups(dir).len(),
+            terminals: leaks::terminals(pid),
             files: ["bundles", "invocations"].map(|part| files_below(&dir.join(part))).iter().sum::<usize>()
                 + leaks::folders(&dir.join("runc")).len(),
             maps: maps.lines().count(),
@@ -49,24 +55,24 @@ impl Level {
 
     /// Waits until the daemon holds no more than this.
     pub async fn is_back(&self, daemon: &Daemon) {
-        let look = || {
-            let now = Self::of(daemon);
-            match now.is_within(self) {
-                true => Ok(()),
-                false => Err(format!("{self:?} became {now:?}")),
-            }
-        };
-        poll_until(LIMIT, "back at the level of before", look).await;
+        poll_until(LIMIT, "back at the level of before", || Self::of(daemon).is_within(self)).await;
     }
 
-    fn is_within(&self, before: &Self) -> bool {
-        self.descriptors <= before.descriptors
-            && self.threads <= before.threads
-            && self.children <= before.children
-            && self.mounts <= before.mounts
-            && self.files <= before.files
+    /// Whether this is no more than what was held before.
+    ///
+    /// # Errors
+    /// Both levels, in words.
+    pub fn is_within(&self, before: &Self) -> Result<(), String> {
+        let within = self.counts().iter().zip(before.counts()).all(|(now, before)| *now <= before)
             && self.maps <= before.maps + MAPS_OF_THREADS
-            && self.resident_kb <= before.resident_kb + MEMORY_OF_THREADS_KB
+            && self.resident_kb <= before.resident_kb + MEMORY_OF_THREADS_KB;
+        within.then_some(()).ok_or_else(|| format!("{before:?} became {self:?}"))
+    }
+
+    /// What has to come back exactly.
+    fn counts(&self) -> [usize; 7] {
+        let Self { descriptors, threads, children, mounts, cgroups, terminals, files, .. } = *self;
+        [descriptors, threads, children, mounts, cgroups, terminals, files]
     }
 }
 

@@ -7,9 +7,11 @@
     reason = "the ban keeps children away from PID 1's back; this is not PID 1"
 )]
 
+pub mod audience;
 pub mod binaries;
 pub mod calls;
 pub mod chance;
+pub mod cuttable;
 pub mod daemon;
 pub mod events;
 pub mod leaks;
@@ -23,11 +25,13 @@ pub mod valve;
 pub mod wire;
 pub mod wrapper;
 
+pub use audience::Audience;
+pub use cuttable::Cuttable;
 pub use daemon::Daemon;
 pub use events::{EventLog, Subscriber};
 pub use level::Level;
 pub use machine::Machine;
-pub use poll::{poll_until, ABSENCE, LIMIT, PATIENCE};
+pub use poll::{poll, poll_until, ABSENCE, LIMIT, PATIENCE};
 pub use valve::Valve;
 pub use wrapper::Wrapper;
 

@@ -18,10 +18,23 @@ pub const ABSENCE: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Looks until `look` finds nothing to complain of, and panics with its last complaint after `limit`.
-pub async fn poll_until(limit: Duration, what: &str, mut look: impl FnMut() -> Result<(), String>) {
+pub async fn poll_until(limit: Duration, what: &str, look: impl FnMut() -> Result<(), String>) {
+    if let Err(complaint) = poll(limit, look).await {
+        panic!("{what}: not within {limit:?}: {complaint}");
+    }
+}
+
+/// Looks until `look` finds nothing to complain of, for `limit` at most.
+///
+/// # Errors
+/// The last complaint.
+pub async fn poll(limit: Duration, mut look: impl FnMut() -> Result<(), String>) -> Result<(), String> {
     let deadline = Instant::now() + limit;
     while let Err(complaint) = look() {
-        assert!(Instant::now() < deadline, "{what}: not within {limit:?}: {complaint}");
+        if Instant::now() >= deadline {
+            return Err(complaint);
+        }
         tokio::time::sleep(PAUSE).await;
     }
+    Ok(())
 }

@@ -27,11 +27,16 @@ pub fn busybox(dir: &Path) -> PathBuf {
     root
 }
 
-/// A `config.json` for the real runc on this machine. Its cgroup is named after the test's process: runc would name it
-/// after the container alone, and tests at the same time would share it.
+/// A `config.json` for the real runc on this machine, with a root file system in the folder of a daemon, after which its
+/// cgroup is named: runc would name it after the container alone, and tests at the same time would share it.
 pub fn config(root: &Path, id: &str, args: &[&str]) -> Value {
     let mut config = spec::container(args);
     config["root"] = json!({"path": root});
-    config["linux"]["cgroupsPath"] = json!(format!("/vminitd-test-{}-{id}", std::process::id()));
+    config["linux"]["cgroupsPath"] = json!(format!("/{}{id}", cgroup_prefix(root.parent().unwrap_or(root))));
     config
+}
+
+/// What the names of the cgroups of a daemon begin with that has this folder.
+pub fn cgroup_prefix(dir: &Path) -> String {
+    format!("vminitd-test-{}-", dir.file_name().unwrap_or_default().to_string_lossy())
 }

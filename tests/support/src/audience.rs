@@ -1,11 +1,11 @@
-//! Subscribers that come and go, and all that they were told, as one log.
+//! Subscribers that come and go, and all that they were told, as one log. Knows nothing of what the events mean.
 
-use vminit_shim::client::{Endpoint, Received, INIT};
-use vminitd_test_support::calls::create;
-use vminitd_test_support::{order, Daemon, Subscriber};
+use std::time::SystemTime;
 
-/// The container whose last event ends the log.
-const CURTAIN: &str = "curtain";
+use tokio::time::Instant;
+use vminit_shim::client::{Endpoint, Received};
+
+use crate::{order, Subscriber};
 
 /// One subscriber at a time, or none.
 pub struct Audience {
@@ -33,6 +33,21 @@ impl Audience {
         }
     }
 
+    /// Waits until the daemon knows of whoever is there.
+    pub async fn is_heard(&self) {
+        if let Some(subscriber) = &self.present {
+            subscriber.is_heard().await;
+        }
+    }
+
+    /// Waits until whoever is there has been told all that had happened by now; whether that was before the deadline.
+    pub async fn is_told_all(&self, deadline: Instant) -> bool {
+        match &self.present {
+            Some(subscriber) => subscriber.told_since(SystemTime::now(), deadline).await,
+            None => false,
+        }
+    }
+
     /// Whoever is there leaves.
     pub async fn leave(&mut self) {
         let Some(subscriber) = self.present.take() else { return };
@@ -45,15 +60,13 @@ impl Audience {
         self.log.append(&mut seen);
     }
 
-    /// Waits for all that was published; gives the whole log.
-    pub async fn close(mut self, daemon: &Daemon) -> Vec<Received> {
+    /// Waits until the delete of the container `curtain` is told, after which nothing happens any more; gives the whole
+    /// log without that container.
+    pub async fn close(mut self, curtain: &str) -> Vec<Received> {
         self.come().await;
-        let guest = daemon.guest().await;
-        create(&guest, CURTAIN, &["forever"]).await.expect("create");
-        guest.delete(CURTAIN, INIT).await.expect("delete");
-        self.present.as_ref().expect("somebody came").until(CURTAIN, "delete").await;
+        self.present.as_ref().expect("somebody came").until(curtain, "delete").await;
         self.leave().await;
-        self.log.retain(|received| order::owner(&received.event) != Some(CURTAIN));
+        self.log.retain(|received| order::owner(&received.event) != Some(curtain));
         self.log
     }
 }
