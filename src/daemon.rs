@@ -88,22 +88,13 @@ pub async fn serve(
         booting: booting.clone(),
         stream_ids: config.profile.stream_ids,
     }));
-    let stop = watch::Sender::new(false);
-    let (connections, prepares) = (Tracked::default(), Tracked::default());
+    let (stop, connections, prepares) = (watch::Sender::new(false), Tracked::default(), Tracked::default());
     accept_streams(stream_listener, streams, &connections, &stop);
     accept_rpc(rpc_listener, router.clone(), config.wire_settings(), &connections, &stop);
     logging::milestone("serve");
-    if let Some(boot) = boot {
-        boot.go_on().map_err(cannot("go on with the boot"))?;
-    }
+    boot.map_or(Ok(()), boot::Begun::go_on).map_err(cannot("go on with the boot"))?;
     if whole_machine {
-        let stopped = stop.subscribe();
-        let booted = booting.clone();
-        connections.spawn(async move {
-            // The boot may set it; and what is asked first is not to wait for a look at the RTC.
-            booted.over().await;
-            clock.keep(stopped).await;
-        });
+        connections.spawn(keep_clock(clock, booting.clone(), stop.subscribe()));
     }
 
     let prepare = Preparer {
@@ -149,6 +140,12 @@ fn hotplug(whole_machine: bool) -> Hotplug {
 /// An ordinary process changes no network: it is not its own.
 fn network(whole_machine: bool) -> Network {
     Network::new(whole_machine.then_some(Path::new("/etc")))
+}
+
+/// The boot may set it; and what is asked first is not to wait for a look at the RTC.
+async fn keep_clock(clock: Clock, booting: Booting, stopped: watch::Receiver<bool>) {
+    booting.over().await;
+    clock.keep(stopped).await;
 }
 
 fn accept_streams(

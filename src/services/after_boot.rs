@@ -135,7 +135,9 @@ mod tests {
             created(&booting, 0, here.clone(), async { booting.give_up() }).await,
             Err(Code::UNAVAILABLE)
         );
-        let leaves = async { drop(left.send_replace(true)) };
+        let leaves = async {
+            left.send_replace(true);
+        };
         assert_eq!(created(&Booting::default(), 0, here, leaves).await, Err(Code::CANCELLED));
     }
 }
