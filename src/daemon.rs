@@ -11,6 +11,7 @@ use crate::boot;
 use crate::config::Config;
 use crate::events::Exchange;
 use crate::flag::raised;
+use crate::guest::booting::Booting;
 use crate::guest::clock::Clock;
 use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
@@ -42,17 +43,18 @@ pub fn cannot(step: &'static str) -> impl Fn(io::Error) -> CannotServe {
     move |source| CannotServe { step, source }
 }
 
-/// Serves until there is a reason to stop, then stops in order. `file_limit` is what children start with; `booted` is
-/// how the boot went, if this is PID 1.
+/// Serves until there is a reason to stop, then stops in order. `file_limit` is what children start with; `boot` is
+/// gone on with once it serves, if this is PID 1.
 pub async fn serve(
     config: &Config,
     file_limit: Limit,
-    booted: Option<boot::Report>,
+    boot: Option<boot::Begun>,
 ) -> Result<Cause, CannotServe> {
     if config.profile.mode == Mode::Dial {
         tracing::warn!(host = config.profile.name, "dialling the host is not built: listening");
     }
-    let whole_machine = booted.is_some();
+    let whole_machine = boot.is_some();
+    let booting = boot.as_ref().map_or_else(Booting::none, boot::Begun::booting);
     let signals = Signals::of(&shutdown::SIGNALS).map_err(cannot("read signals"))?;
     let (reaper, fatal) = Reaper::start().map_err(cannot("start the reaper"))?;
     let streams = StreamTable::new(config.stream_settings());
@@ -61,7 +63,7 @@ pub async fn serve(
     let rpc_listener = Listener::bind(&config.rpc).map_err(cannot("bind the RPC port"))?;
     logging::milestone("vsock-listen");
 
-    let no_pivot = booted.as_ref().is_some_and(|report| report.no_pivot);
+    let no_pivot = boot.as_ref().is_some_and(|boot| boot.no_pivot);
     let runtime = Runtime::new(reaper.clone(), config.runc_settings(file_limit, no_pivot));
     let parts = parts(config, runtime, streams.clone())?;
     let (exchange, relays, disks) = (parts.exchange.clone(), parts.relays.clone(), parts.disks.clone());
@@ -83,16 +85,16 @@ pub async fn serve(
         stop: Arc::new(asked),
         prepare,
         version: config.profile.version.clone(),
-        boot: booted.map(end_boot).unwrap_or_default(),
+        booting: booting.clone(),
         stream_ids: config.profile.stream_ids,
     }));
-    let stop = watch::Sender::new(false);
-    let (connections, prepares) = (Tracked::default(), Tracked::default());
+    let (stop, connections, prepares) = (watch::Sender::new(false), Tracked::default(), Tracked::default());
     accept_streams(stream_listener, streams, &connections, &stop);
     accept_rpc(rpc_listener, router.clone(), config.wire_settings(), &connections, &stop);
     logging::milestone("serve");
+    boot.map_or(Ok(()), boot::Begun::go_on).map_err(cannot("go on with the boot"))?;
     if whole_machine {
-        connections.spawn(clock.keep(stop.subscribe()));
+        connections.spawn(keep_clock(clock, booting.clone(), stop.subscribe()));
     }
 
     let prepare = Preparer {
@@ -108,7 +110,8 @@ pub async fn serve(
     let reasons = Reasons { signals, request, fatal, prepare, power_button: whole_machine };
     let cause = shutdown::cause(reasons).await;
     tracing::info!(%cause, "stopping");
-    let running = Running { freezer, tasks, supervisor, relays, exchange, connections, prepares, stop };
+    let running =
+        Running { booting, freezer, tasks, supervisor, relays, exchange, connections, prepares, stop };
     shutdown::stop(running).await;
     Ok(cause)
 }
@@ -139,15 +142,10 @@ fn network(whole_machine: bool) -> Network {
     Network::new(whole_machine.then_some(Path::new("/etc")))
 }
 
-/// Ends the last phase of the boot, tells what the kernel took if a host profiles it, and sums it up.
-fn end_boot(mut report: boot::Report) -> services::BootReport {
-    report.timeline.ends("service-new");
-    if report.timeline.is_told() {
-        if let Err(error) = boot::kmsg::tell() {
-            tracing::warn!(%error, "cannot read the kernel's log");
-        }
-    }
-    services::BootReport { failures: report.failures.lines(), times: report.timeline.times() }
+/// The boot may set it; and what is asked first is not to wait for a look at the RTC.
+async fn keep_clock(clock: Clock, booting: Booting, stopped: watch::Receiver<bool>) {
+    booting.over().await;
+    clock.keep(stopped).await;
 }
 
 fn accept_streams(

@@ -1,5 +1,5 @@
-//! vminitd, PID 1 of a container microVM. This file is its beginning and its end: it reads the configuration, brings the
-//! VM up, has the daemon serve, and ends the machine. Everything else has a room of its own; `docs/ARCHITECTURE.md` is
+//! vminitd, PID 1 of a container microVM. This file is its beginning and its end: it reads the configuration, begins
+//! to bring the VM up, has the daemon serve, and ends the machine. Everything else has a room of its own; `docs/ARCHITECTURE.md` is
 //! the map.
 
 mod blocking;
@@ -103,11 +103,11 @@ fn run_process(config: &Config) -> ExitCode {
 /// PID 1: whatever happens, it ends with the machine, and has said why.
 fn run_vm(config: &Config, entered: Duration) -> ! {
     let ran = catch_unwind(AssertUnwindSafe(|| {
-        let report = boot::run(config, entered);
+        let boot = boot::begin(config, entered);
         logging::milestone("system-init");
         let limit =
-            report.nofile_at_start.map_or_else(rlimit::nofile, Ok).map_err(cannot("read RLIMIT_NOFILE"))?;
-        run(config, limit, Some(report))
+            boot.nofile_at_start.map_or_else(rlimit::nofile, Ok).map_err(cannot("read RLIMIT_NOFILE"))?;
+        run(config, limit, Some(boot))
     }));
     let cause = match ran {
         Ok(Ok(cause)) => cause,
@@ -137,14 +137,14 @@ fn message(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Serves until there is a reason to stop, then stops in order.
-fn run(config: &Config, file_limit: Limit, booted: Option<boot::Report>) -> Result<Cause, CannotServe> {
+fn run(config: &Config, file_limit: Limit, boot: Option<boot::Begun>) -> Result<Cause, CannotServe> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(blocking::THREADS)
         .thread_keep_alive(BLOCKING_IDLE)
         .build()
         .map_err(cannot("start the runtime"))?;
-    let serving = AssertUnwindSafe(|| runtime.block_on(daemon::serve(config, file_limit, booted)));
+    let serving = AssertUnwindSafe(|| runtime.block_on(daemon::serve(config, file_limit, boot)));
     let served = catch_unwind(serving);
     // Something that blocks for ever on a dead disk must not hold up the end, be it that of a panic.
     runtime.shutdown_background();

@@ -6,7 +6,7 @@ use std::{fs, io};
 
 use crate::cpio::{CpioError, Tree};
 use crate::libraries::{self, LibrariesError};
-use crate::modules::{self, Module, ModulesError};
+use crate::modules::{self, Module, Modules, ModulesError};
 
 /// Mount points and folders that the guest expects.
 const FOLDERS: [&str; 10] = ["bin", "dev", "etc", "lib", "proc", "run", "sbin", "sys", "tmp", "var"];
@@ -14,7 +14,8 @@ const FOLDERS: [&str; 10] = ["bin", "dev", "etc", "lib", "proc", "run", "sbin", 
 /// Where the guest looks for modules.
 const MODULES: &str = "lib/modules";
 
-/// One path per line, relative to [`MODULES`], in the order of insertion.
+/// One path per line, relative to [`MODULES`], in the order of insertion. An empty line ends those that listening
+/// needs.
 const LOAD_ORDER: &str = "lib/modules/load.order";
 
 /// Why no initrd could be built.
@@ -65,9 +66,8 @@ pub fn build(inputs: &Inputs) -> Result<Vec<u8>, InitrdError> {
     for (at, program) in &inputs.programs {
         add_program(&mut tree, at, program, &inputs.libraries)?;
     }
-    let further = inputs.further_modules.iter().map(String::as_str);
-    let wanted: Vec<&str> = modules::WANTED.into_iter().chain(further).collect();
-    add_modules(&mut tree, modules::collect(&inputs.modules, &wanted)?);
+    let further: Vec<&str> = inputs.further_modules.iter().map(String::as_str).collect();
+    add_modules(&mut tree, modules::collect(&inputs.modules, &further)?);
     archive(&tree)
 }
 
@@ -76,7 +76,7 @@ pub fn build(inputs: &Inputs) -> Result<Vec<u8>, InitrdError> {
 /// bootable by a kernel that has none inside.
 pub fn modules_alone(folder: &Path) -> Result<Vec<u8>, InitrdError> {
     let mut tree = Tree::default();
-    add_modules(&mut tree, modules::collect(folder, &modules::WANTED)?);
+    add_modules(&mut tree, modules::collect(folder, &[])?);
     archive(&tree)
 }
 
@@ -122,14 +122,15 @@ pub(crate) fn add_program(
     Ok(())
 }
 
-fn add_modules(tree: &mut Tree, modules: Vec<Module>) {
-    let mut order = String::new();
-    for module in modules {
-        order.push_str(&module.file_name);
-        order.push('\n');
+fn add_modules(tree: &mut Tree, modules: Modules) {
+    let names = |modules: &[Module]| -> String {
+        modules.iter().map(|module| format!("{}\n", module.file_name)).collect()
+    };
+    let order = format!("{}\n{}", names(&modules.listening), names(&modules.others));
+    tree.file(LOAD_ORDER, 0o644, order.into_bytes());
+    for module in modules.listening.into_iter().chain(modules.others) {
         tree.file(&format!("{MODULES}/{}", module.file_name), 0o644, module.image);
     }
-    tree.file(LOAD_ORDER, 0o644, order.into_bytes());
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, InitrdError> {
@@ -142,10 +143,11 @@ mod tests {
 
     /// A kernel's modules folder in which each wanted module stands alone.
     fn inputs(folder: &Path) -> Inputs {
-        let dep: String = modules::WANTED.iter().map(|name| format!("{name}.ko:\n")).collect();
+        let every = || modules::LISTENING.iter().chain(&modules::OTHERS);
+        let dep: String = every().map(|name| format!("{name}.ko:\n")).collect();
         fs::write(folder.join("modules.dep"), dep).unwrap();
         fs::write(folder.join("modules.builtin"), "").unwrap();
-        for name in modules::WANTED {
+        for name in every() {
             fs::write(folder.join(format!("{name}.ko")), name).unwrap();
         }
         let init = folder.join("init");
@@ -164,7 +166,8 @@ mod tests {
     fn the_order_of_insertion_is_a_file_of_the_image() {
         let folder = tempfile::tempdir().unwrap();
         let image = build(&inputs(folder.path())).unwrap();
-        let order: String = modules::WANTED.iter().map(|name| format!("{name}.ko\n")).collect();
+        let lines = |names: &[&str]| names.iter().map(|name| format!("{name}.ko\n")).collect::<String>();
+        let order = format!("{}\n{}", lines(&modules::LISTENING), lines(&modules::OTHERS));
         assert!(image.windows(order.len()).any(|part| part == order.as_bytes()));
     }
 

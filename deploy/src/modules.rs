@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// What a guest needs: its buses, disks, network, console, vsock, file systems and power button. Never
-/// `vsock_loopback`: through it a container could reach PID 1's port from inside the VM.
-pub const WANTED: [&str; 14] = [
-    "virtio_pci",
-    "virtio_mmio",
-    "vmw_vsock_virtio_transport",
+/// What a guest needs to be reached: its buses and vsock. It loads them before it serves, all others while it does.
+pub const LISTENING: [&str; 3] = ["virtio_pci", "virtio_mmio", "vmw_vsock_virtio_transport"];
+
+/// What it needs besides: disks, network, console, file systems and power button. Never `vsock_loopback`: through it a
+/// container could reach PID 1's port from inside the VM.
+pub const OTHERS: [&str; 11] = [
     "virtio_console",
     "virtio_blk",
     "virtio_net",
@@ -60,11 +60,25 @@ pub struct Module {
     pub image: Vec<u8>,
 }
 
-/// Reads `wanted` and all they depend on from an unpacked `lib/modules/VERSION`, in the order of insertion.
-pub fn collect(folder: &Path, wanted: &[&str]) -> Result<Vec<Module>, ModulesError> {
+/// The modules of an image, in the order of insertion.
+#[derive(Debug)]
+pub struct Modules {
+    /// Those of [`LISTENING`], and what they depend on.
+    pub listening: Vec<Module>,
+    /// All others.
+    pub others: Vec<Module>,
+}
+
+/// Reads what every guest needs, `further` modules, and all they depend on from an unpacked `lib/modules/VERSION`.
+pub fn collect(folder: &Path, further: &[&str]) -> Result<Modules, ModulesError> {
     let index =
         Index::parse(&read_text(&folder.join("modules.dep"))?, &read_text(&folder.join("modules.builtin"))?)?;
-    index.insertion_order(wanted)?.into_iter().map(|path| load(folder, path)).collect()
+    let listening = index.insertion_order(&LISTENING)?;
+    let wanted = [&LISTENING, &OTHERS[..], further].concat();
+    let others = index.insertion_order(&wanted)?.split_off(listening.len());
+    let load_all =
+        |paths: Vec<&str>| paths.into_iter().map(|path| load(folder, path)).collect::<Result<_, _>>();
+    Ok(Modules { listening: load_all(listening)?, others: load_all(others)? })
 }
 
 fn load(folder: &Path, path: &str) -> Result<Module, ModulesError> {
@@ -206,7 +220,7 @@ kernel/loop.ko.xz:
 
     #[test]
     fn the_loopback_of_vsock_is_never_wanted() {
-        assert!(!WANTED.contains(&"vsock_loopback"));
+        assert!(!LISTENING.iter().chain(&OTHERS).any(|name| *name == "vsock_loopback"));
     }
 
     #[test]

@@ -37,8 +37,10 @@ fn find_now(names: &[String], wait: Duration) -> io::Result<Vec<Result<String, R
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::failures;
     use super::*;
     use crate::config::{Bounds, ExtrasDisk, Machine};
+    use crate::guest::booting::Booting;
 
     fn boot(devices: &[&str], extras_disk: Option<ExtrasDisk>) -> (usize, Option<String>) {
         let machine = Machine {
@@ -47,9 +49,9 @@ mod tests {
             ..Machine::default()
         };
         let bounds = Bounds { device_wait: Duration::from_millis(200), ..Bounds::default() };
-        let mut boot = Boot::new(&bounds, &machine);
+        let mut boot = Boot::new(&bounds, &machine, Booting::default());
         await_all(&mut boot);
-        (boot.report.failures.lines().len(), boot.extras_node)
+        (failures(&boot), boot.extras_node)
     }
 
     #[test]
@@ -68,7 +70,7 @@ mod tests {
     fn a_guest_that_names_no_disk_does_not_wait() {
         let begun = std::time::Instant::now();
         let bounds = Bounds { device_wait: Duration::from_secs(600), ..Bounds::default() };
-        await_all(&mut Boot::new(&bounds, &Machine::default()));
+        await_all(&mut Boot::new(&bounds, &Machine::default(), Booting::default()));
         assert!(begun.elapsed() < Duration::from_secs(60));
     }
 }

@@ -2,47 +2,47 @@
 
 use std::time::Duration;
 
+use crate::guest::booting::Booting;
 use crate::logging;
 use crate::sys::clock;
 
-/// The phases from PID 1's first instruction to serving. Phases follow one another without a gap.
-#[derive(Debug, Clone, Default)]
+/// The clock of the phases, which follow one another without a gap.
 pub struct Timeline {
     entered: Duration,
     last: Duration,
     told: bool,
-    phases: Vec<(&'static str, Duration)>,
+    booting: Booting,
 }
 
 impl Timeline {
-    /// `entered` is the uptime at PID 1's first instruction. If it is to be `told`, each phase is a line on the console.
-    pub(super) fn from(entered: Duration, told: bool) -> Timeline {
-        Timeline { entered, last: entered, told, phases: Vec::new() }
+    /// `entered` is the uptime at PID 1's first instruction; before it was the kernel's share. Times are noted in
+    /// `booting`, and if they are to be `told`, each phase is a line on the console.
+    pub(super) fn from(entered: Duration, told: bool, booting: Booting) -> Timeline {
+        booting.took("kernel", entered);
+        Timeline { entered, last: entered, told, booting }
     }
 
     /// Whether a host wants to read how long things take.
-    pub fn is_told(&self) -> bool {
+    pub(super) fn is_told(&self) -> bool {
         self.told
     }
 
     /// Ends a phase, which began where the one before ended.
-    pub fn ends(&mut self, phase: &'static str) {
+    pub(super) fn ends(&mut self, phase: &'static str) {
         let now = clock::uptime();
         let delta = now.saturating_sub(self.last);
         self.last = now;
-        self.phases.push((phase, delta));
+        self.booting.took(phase, delta);
         if self.told {
             logging::profile_line(phase, delta, now.saturating_sub(self.entered));
         }
     }
 
-    /// The kernel's share, each phase, and the total from PID 1's first instruction until now.
-    pub fn times(&self) -> Vec<(&'static str, Duration)> {
-        let total = clock::uptime().saturating_sub(self.entered);
-        let mut times = vec![("kernel", self.entered)];
-        times.extend(&self.phases);
-        times.push(("total", total));
-        times
+    /// Ends the boot's account with its total, from PID 1's first instruction to the end of the last phase.
+    pub(super) fn closes(self) -> Duration {
+        let total = self.last.saturating_sub(self.entered);
+        self.booting.took("total", total);
+        total
     }
 }
 
@@ -51,13 +51,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_phases_and_the_kernel_make_up_the_total() {
-        let mut timeline = Timeline::from(clock::uptime(), false);
+    fn the_phases_make_up_the_total_and_the_kernel_comes_before_them() {
+        let booting = Booting::default();
+        let entered = clock::uptime();
+        let mut timeline = Timeline::from(entered, false, booting.clone());
         timeline.ends("one");
         timeline.ends("two");
-        let times = timeline.times();
+        let total = timeline.closes();
+        let times = booting.so_far().times;
         let names: Vec<&str> = times.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["kernel", "one", "two", "total"]);
-        assert!(times[1].1 + times[2].1 <= times[3].1);
+        assert_eq!(times[0].1, entered);
+        assert_eq!((times[1].1 + times[2].1, times[3].1), (total, total));
     }
 }

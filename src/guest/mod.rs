@@ -1,7 +1,8 @@
-//! What the VM does after its boot besides running containers: its clock is kept, its file systems stand still for a
-//! snapshot, its processors and its memory come and go, its power button is read. It knows no protobuf, and nothing of
-//! containers.
+//! What the VM does while it serves besides running containers: its boot comes to its end, its clock is kept, its file
+//! systems stand still for a snapshot, its processors and its memory come and go, its power button is read. It knows no
+//! protobuf, and nothing of containers.
 
+pub mod booting;
 pub mod clock;
 pub mod freeze;
 pub mod hotplug;

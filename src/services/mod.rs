@@ -1,5 +1,6 @@
 //! The edge: each handler decodes a request, makes one call of the domain, and encodes the answer. No policy.
 
+mod after_boot;
 mod bundle;
 mod error;
 mod events;
@@ -14,15 +15,19 @@ mod task;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use protobuf::well_known_types::any::Any;
 use protobuf::Message;
 use tokio::sync::{mpsc, watch};
 use ttrpc::r#async::{Service, TtrpcContext};
+use vminitd_api::bundle_ttrpc::create_bundle;
+use vminitd_api::containerd::shim_async::create_task;
+use vminitd_api::network_ttrpc::create_network;
+use vminitd_api::system_ttrpc::create_system;
 use vminitd_api::{service, NAMESPACE_METADATA};
 
 use crate::events::Exchange;
+use crate::guest::booting::Booting;
 use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
 use crate::io::{Outlet, StreamIds, StreamTable};
@@ -49,19 +54,10 @@ pub struct Domain {
     pub prepare: mpsc::Sender<Prepare>,
     /// What System.Info and Connect answer as version.
     pub version: String,
-    /// What System.Info tells of the boot.
-    pub boot: BootReport,
+    /// What System.Info tells of, and what some calls wait for.
+    pub booting: Booting,
     /// How stdio URIs name streams.
     pub stream_ids: StreamIds,
-}
-
-/// How the boot went; empty where there was none.
-#[derive(Debug, Clone, Default)]
-pub struct BootReport {
-    /// What failed, one line each.
-    pub failures: Vec<String>,
-    /// How long its phases took.
-    pub times: Vec<(&'static str, Duration)>,
 }
 
 /// All services under all of their names.
@@ -73,17 +69,14 @@ pub fn router(domain: &Domain) -> Router {
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
     let output = |outlet| Arc::new(stdio::OutputStream::new(domain.tasks.clone(), outlet));
     let streaming = Arc::new(streaming::Streaming::new(domain.streams.clone()));
-    let task_service = || only(vminitd_api::containerd::shim_async::create_task(task.clone()));
+    let waiting = |name, service| after_boot::waiting(name, only(service), &domain.booting);
+    let task_service = |name| waiting(name, create_task(task.clone()));
     Router::new()
-        .unary(service::TASK_V3, task_service(), &task::ABANDONABLE)
-        .unary(service::TASK_V2, task_service(), &task::ABANDONABLE)
-        .unary(service::SYSTEM, only(vminitd_api::system_ttrpc::create_system(system)), &["Info"])
-        .unary(service::BUNDLE, only(vminitd_api::bundle_ttrpc::create_bundle(bundle)), &[])
-        .unary(
-            service::NETWORK,
-            only(vminitd_api::network_ttrpc::create_network(network)),
-            &network::ABANDONABLE,
-        )
+        .unary(service::TASK_V3, task_service(service::TASK_V3), &task::ABANDONABLE)
+        .unary(service::TASK_V2, task_service(service::TASK_V2), &task::ABANDONABLE)
+        .unary(service::SYSTEM, waiting(service::SYSTEM, create_system(system)), &["Info"])
+        .unary(service::BUNDLE, waiting(service::BUNDLE, create_bundle(bundle)), &[])
+        .unary(service::NETWORK, waiting(service::NETWORK, create_network(network)), &network::ABANDONABLE)
         .unary(service::STDIO, stdio::unary(&domain.tasks), &stdio::ABANDONABLE)
         .stream(service::STDIO, "ReadStdout", output(Outlet::Stdout))
         .stream(service::STDIO, "ReadStderr", output(Outlet::Stderr))

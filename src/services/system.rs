@@ -14,13 +14,14 @@ use vminitd_api::system_ttrpc::System;
 
 use super::error::stopping;
 use super::Domain;
+use crate::guest::booting::{Booting, Progress};
 use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
 use crate::wire::Caller;
 
 pub struct SystemService {
-    /// All but the kernel's version, which only a booted guest can read.
-    info: InfoResponse,
+    version: String,
+    booting: Booting,
     prepare: mpsc::Sender<Prepare>,
     freezer: Freezer,
     hotplug: Hotplug,
@@ -41,19 +42,9 @@ pub struct Unprepared(pub &'static str);
 
 impl SystemService {
     pub fn new(domain: &Domain) -> SystemService {
-        let time = |(name, time): &(&str, Duration)| BootTime {
-            name: (*name).to_owned(),
-            micros: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
-            ..Default::default()
-        };
-        let info = InfoResponse {
-            version: domain.version.clone(),
-            boot_failures: domain.boot.failures.clone(),
-            boot_times: domain.boot.times.iter().map(time).collect(),
-            ..Default::default()
-        };
         SystemService {
-            info,
+            version: domain.version.clone(),
+            booting: domain.booting.clone(),
             prepare: domain.prepare.clone(),
             freezer: domain.freezer.clone(),
             hotplug: domain.hotplug.clone(),
@@ -61,12 +52,24 @@ impl SystemService {
     }
 }
 
+fn boot_time((name, time): (&str, Duration)) -> BootTime {
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    BootTime { name: name.to_owned(), micros, ..Default::default() }
+}
+
 #[async_trait]
 impl System for SystemService {
     async fn info(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<InfoResponse> {
         // A file of the kernel's memory: reading it does not block. Without /proc the answer is still worth having.
         let kernel_version = std::fs::read_to_string("/proc/version").unwrap_or_default();
-        Ok(InfoResponse { kernel_version, ..self.info.clone() })
+        let Progress { failures, times, .. } = self.booting.so_far();
+        Ok(InfoResponse {
+            version: self.version.clone(),
+            kernel_version,
+            boot_failures: failures.lines(),
+            boot_times: times.into_iter().map(boot_time).collect(),
+            ..Default::default()
+        })
     }
 
     async fn prepare_shutdown(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {

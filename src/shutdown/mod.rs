@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::events::Exchange;
 use crate::flag::raised;
+use crate::guest::booting::Booting;
 use crate::guest::freeze::Freezer;
 use crate::guest::power_button;
 use crate::io::RelayTasks;
@@ -128,6 +129,7 @@ pub async fn cause(reasons: Reasons) -> Cause {
 
 /// What has to be stopped.
 pub struct Running {
+    pub booting: Booting,
     pub freezer: Freezer,
     pub tasks: Tasks,
     pub supervisor: Supervisor,
@@ -141,8 +143,10 @@ pub struct Running {
     pub stop: watch::Sender<bool>,
 }
 
-/// Everything thawed, no new work, containers and the agent killed, output taken, events and replies written.
+/// The boot ended where it is, everything thawed, no new work, containers and the agent killed, output taken, events and replies written.
 pub async fn stop(running: Running) {
+    // Calls that wait for it are refused now.
+    running.booting.give_up();
     // A process that waits to write cannot be killed before.
     running.freezer.stop().await;
     tokio::join!(

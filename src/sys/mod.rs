@@ -23,5 +23,6 @@ pub mod socket;
 pub mod sysctl;
 #[cfg(test)]
 pub mod testing;
+pub mod thread;
 pub mod uevent;
 pub mod wait;

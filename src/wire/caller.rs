@@ -17,7 +17,8 @@ pub struct Caller {
 }
 
 impl Caller {
-    pub(super) fn new(gone: watch::Receiver<bool>) -> Caller {
+    /// One whose connection has ended once `gone` is raised.
+    pub fn new(gone: watch::Receiver<bool>) -> Caller {
         Caller { gone }
     }
 
@@ -31,7 +32,8 @@ impl Caller {
         raised(&mut self.gone).await;
     }
 
-    pub(super) async fn scope<T>(self, handler: impl Future<Output = T>) -> T {
+    /// Runs a handler for which this is the current client.
+    pub async fn scope<T>(self, handler: impl Future<Output = T>) -> T {
         CALLER.scope(self, handler).await
     }
 }

@@ -7,17 +7,19 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tempfile::TempDir;
+use vminit_shim::api::bundle::CreateRequest;
 use vminit_shim::api::containerd::api::Mount;
-use vminit_shim::client::Container;
+use vminit_shim::api::ttrpc::Code;
+use vminit_shim::client::{context, Container, INIT};
 use vminit_shim::spec;
 use vminit_shim::vm::{Disk, VmConfig};
 use vminitd_test_support::poll_until;
 
-use crate::machine::{root_disk, Machine};
+use crate::machine::{root_disk, Machine, OFF};
 use crate::observer::Observer;
 
 /// What the guest says on its console when a disk that was asked for is not there at the first look.
@@ -188,11 +190,50 @@ async fn disks_of_the_configuration_are_waited_for_and_the_boot_goes_on_without_
     });
     let Some(machine) = boot.await else { return };
     print_boot_time(&machine, "with disks that do not come").await;
+    assert_extracted(&machine, "by-serial").await;
     let console = machine.console();
     let failures: Vec<&str> =
         console.lines().filter(|line| line.contains("resolve block device by")).collect();
     assert_eq!(failures.len(), 2, "the console:\n{console}");
     assert!(failures.iter().all(|line| line.contains("absent")), "{failures:?}");
-    assert_extracted(&machine, "by-serial").await;
     machine.power_off().await;
+}
+
+/// A call that waits for the boot is not begun once its time is over, so the name it would have taken is free.
+#[tokio::test]
+async fn while_the_boot_waits_for_a_disk_the_guest_answers_and_a_create_waits() {
+    let dir = tempfile::tempdir().expect("make a folder");
+    let image = disk(&dir, "awaited", "random");
+    let boot = Machine::boot(|config| {
+        ports(config, &["awaited"]);
+        config.append_extra = "vminitd.devices=serial:awaited vminitd.device_wait_ms=600000".to_owned();
+    });
+    let Some(machine) = boot.await else { return };
+    assert!(!machine.is_booted().await, "the console:\n{}", machine.console());
+    let unknown = machine.guest.kill("early", INIT, 9).await.expect_err("there is no container");
+    assert_eq!(unknown.code(), Some(Code::NOT_FOUND));
+    let request = CreateRequest { id: "early".to_owned(), ..Default::default() };
+    let second = context(Duration::from_secs(1), "default");
+    let late = machine.guest.client.bundle().create(second, &request).await;
+    assert!(late.is_err(), "the boot is not over, and it was made: {late:?}");
+
+    let config = spec::container(&["/bin/echo", "here"]);
+    let (ran, ()) = tokio::join!(machine.run("early", &config), plug(&machine, "awaited", &image));
+    assert_eq!((ran.0, ran.1.as_str()), (0, "here\n"));
+    assert!(machine.is_booted().await);
+    assert_eq!(machine.info().await.boot_failures, Vec::<String>::new());
+    machine.power_off().await;
+}
+
+#[tokio::test]
+async fn a_guest_whose_boot_waits_for_a_disk_is_switched_off_at_once() {
+    let boot = Machine::boot(|config| {
+        config.append_extra = "vminitd.devices=serial:absent vminitd.device_wait_ms=600000".to_owned();
+    });
+    let Some(mut machine) = boot.await else { return };
+    let asked = Instant::now();
+    machine.guest.shutdown().await.expect("shutdown");
+    machine.is_off().await;
+    assert!(asked.elapsed() < OFF, "the console:\n{}", machine.console());
+    assert!(!machine.console().contains("booted took_ms"), "the console:\n{}", machine.console());
 }

@@ -115,6 +115,11 @@ impl Machine {
         self.guest.client.system().info(context(LIMIT, "default"), &Default::default()).await.expect("Info")
     }
 
+    /// Whether the boot is over, which goes on while the guest serves.
+    pub async fn is_booted(&self) -> bool {
+        self.info().await.boot_times.iter().any(|time| time.name == "total")
+    }
+
     /// Fails unless the file system on the disk was written back and unmounted. e2fsck changes nothing with `-n`: one
     /// that was left mounted shows by what is in its journal, or by worse.
     #[expect(clippy::disallowed_methods, reason = "the guest's rule, and this is the host")]

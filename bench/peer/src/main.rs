@@ -3,7 +3,10 @@
 //!
 //! `vminitd-bench-peer source|sink BYTES [unix PATH | vsock PORT]`; with an address it listens there and serves one
 //! connection. First it writes one byte: it is ready. A source then awaits one byte, and writes its own; a sink reads
-//! its bytes, and then writes one.
+//! its bytes, and then writes one. As PID 1 of a machine it is the floor of the boot ([`init`]), whatever its
+//! arguments.
+
+mod init;
 
 use std::env;
 use std::error::Error;
@@ -11,7 +14,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::thread;
 
 use vsock::{VsockListener, VMADDR_CID_ANY};
 
@@ -25,6 +29,13 @@ enum Role {
 }
 
 fn main() -> ExitCode {
+    if process::id() == 1 {
+        let Err(error) = init::run();
+        eprintln!("vminitd-bench-peer: cannot boot: {error}");
+        loop {
+            thread::park();
+        }
+    }
     let arguments: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match serve(&words) {
