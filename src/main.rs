@@ -1,6 +1,6 @@
-//! vminitd, PID 1 of a container microVM. This file is its beginning and its end: it reads the configuration, begins
-//! to bring the VM up, has the daemon serve, and ends the machine. Everything else has a room of its own; `docs/ARCHITECTURE.md` is
-//! the map.
+//! vminitd, PID 1 of a container microVM. This file is its beginning and its end: it reads the configuration, begins to
+//! bring the VM up, has the daemon serve, and ends the machine. Everything else has a room of its own;
+//! `docs/ARCHITECTURE.md` is the map.
 
 mod blocking;
 mod boot;

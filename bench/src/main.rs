@@ -2,6 +2,7 @@
 //! budget was not met, and with 2 when something could not be measured. It takes the image from the folder that
 //! `VMINITD_BUILD` names, else from `build`, and the daemon for Unix sockets from `VMINITD_BIN`.
 
+mod boot;
 mod error;
 mod figure;
 mod json;
@@ -17,10 +18,10 @@ use error::BenchError;
 use figure::Figure;
 use table::{Line, HEAD};
 
-const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: stdio";
+const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: boot stdio";
 
 /// What is measured when no part is named.
-const PARTS: [&str; 1] = ["stdio"];
+const PARTS: [&str; 2] = ["boot", "stdio"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -65,6 +66,7 @@ async fn run(words: &[&str]) -> Result<bool, BenchError> {
 /// One part, with its heading.
 async fn measure(part: &str, build: &Path) -> Result<(&'static str, Vec<Figure>), BenchError> {
     Ok(match part {
+        "boot" => ("boot", boot::measure(build).await?),
         "stdio" => ("stdio", stdio::measure(build).await?),
         _ => return Err(BenchError::Usage(USAGE.to_owned())),
     })

@@ -143,7 +143,8 @@ pub struct Running {
     pub stop: watch::Sender<bool>,
 }
 
-/// The boot ended where it is, everything thawed, no new work, containers and the agent killed, output taken, events and replies written.
+/// The boot ended where it is, everything thawed, no new work, containers and the agent killed, output taken, events and
+/// replies written.
 pub async fn stop(running: Running) {
     // Calls that wait for it are refused now.
     running.booting.give_up();
