@@ -1,9 +1,10 @@
 //! The process in a container whose bytes the benchmarks count: it writes or reads so many, over its stdio or over a
 //! connection of its own, the raw floor. Owns both ends of that talk in the guest; never measures anything.
 //!
-//! `vminitd-bench-peer source|sink BYTES [unix PATH | vsock PORT]`; with an address it listens there and serves one
-//! connection. First it writes one byte: it is ready. A source then awaits one byte, and writes its own; a sink reads
-//! its bytes, and then writes one.
+//! `vminitd-bench-peer source|sink|relay BYTES [unix PATH | vsock PORT]`; with an address it listens there and serves
+//! one connection. First it writes one byte: it is ready. A source then awaits one byte, and writes its own; a sink
+//! reads its bytes, and then writes one. A relay is a source to its connection; the bytes come from a source that it
+//! starts, through a pipe.
 
 use std::env;
 use std::error::Error;
@@ -11,17 +12,25 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::unistd::pipe2;
 use vsock::{VsockListener, VMADDR_CID_ANY};
 
 /// Bytes of one read or write: what the budget's floor is measured with.
 const BLOCK_BYTES: usize = 64 * 1024;
 
+/// What the pipe of a bare relay holds, and what it moves at once: as much as a relay of the daemon does
+/// (`RELAY_BYTES` in its io/relay.rs).
+const RELAY_BYTES: usize = 256 * 1024;
+
 #[derive(Clone, Copy)]
 enum Role {
     Source,
     Sink,
+    /// The least that stands between a process and its host, if its stdout is to be a pipe: a loop of two blocking calls.
+    Relay,
 }
 
 fn main() -> ExitCode {
@@ -41,6 +50,7 @@ fn serve(words: &[&str]) -> Result<(), Box<dyn Error>> {
     let role = match *role {
         "source" => Role::Source,
         "sink" => Role::Sink,
+        "relay" => Role::Relay,
         other => return Err(format!("{other} is no role").into()),
     };
     let bytes = bytes.parse()?;
@@ -66,17 +76,42 @@ fn serve(words: &[&str]) -> Result<(), Box<dyn Error>> {
 }
 
 fn talk(role: Role, bytes: usize, mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    say(&mut to)?;
     match role {
         Role::Source => {
+            say(&mut to)?;
             from.read_exact(&mut [0])?;
             write(bytes, &mut to)
         }
         Role::Sink => {
+            say(&mut to)?;
             read(bytes, &mut from)?;
             say(&mut to)
         }
+        Role::Relay => relay(bytes, &mut from, &mut to),
     }
+}
+
+/// Both bytes of the talk are passed on as well.
+#[expect(clippy::disallowed_methods, reason = "the peer is not PID 1")]
+fn relay(bytes: usize, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let (pipe, stdout) = pipe2(OFlag::O_CLOEXEC)?;
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(RELAY_BYTES as i32))?;
+    let mut source = Command::new(env::current_exe()?)
+        .args(["source", &bytes.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(stdout)
+        .spawn()?;
+    let mut pipe = File::from(pipe);
+    pipe.read_exact(&mut [0])?;
+    say(to)?;
+    from.read_exact(&mut [0])?;
+    // Dropped with the word: the source reads no more.
+    source.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(&[0]))?;
+    let mut block = vec![0; RELAY_BYTES];
+    while let n @ 1.. = pipe.read(&mut block)? {
+        to.write_all(&block[..n])?;
+    }
+    source.wait().map(drop)
 }
 
 fn say(to: &mut impl Write) -> io::Result<()> {
