@@ -23,6 +23,9 @@ const TURNS: usize = 7;
 /// Of the design: stdout over vsock, against raw writes.
 const BUDGET: f64 = 0.7;
 
+/// Ours: what a relay loses to the simplest one there can be.
+const RELAY_BUDGET: f64 = 0.95;
+
 /// How long a peer may take until it listens, and between two looks.
 const LISTENS: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
@@ -52,28 +55,54 @@ impl Direction {
     }
 }
 
-/// Measures both directions over Unix sockets and over vsock.
+/// Measures both directions over Unix sockets and over vsock; and output over vsock beside a relay that does nothing
+/// but relay, which tells how much of the difference to raw writes is the relay's.
 pub async fn measure(build: &Path) -> Result<Vec<Figure>, BenchError> {
     let vsock = Stage::vsock(build).await?;
-    let output = figure(&vsock, Direction::Output).await?.within(Budget::AtLeast(BUDGET));
-    let input = figure(&vsock, Direction::Input).await?;
+    let mut figures = output_beside_a_relay(&vsock).await?;
+    figures.push(figure(&vsock, Direction::Input).await?);
     drop(vsock);
     let unix = Stage::unix(build).await?;
-    Ok(vec![output, input, figure(&unix, Direction::Output).await?, figure(&unix, Direction::Input).await?])
+    figures.push(figure(&unix, Direction::Output).await?);
+    figures.push(figure(&unix, Direction::Input).await?);
+    Ok(figures)
 }
 
 async fn figure(stage: &Stage, direction: Direction) -> Result<Figure, BenchError> {
     let mut turns = Vec::new();
     // The first of each is not counted: the first of many pages are touched in it.
     for turn in 0..=TURNS {
-        let raw = raw(stage, BYTES, direction).await?;
+        let raw = raw(stage, BYTES, direction, direction.role()).await?;
         let ours = ours(stage, BYTES, direction).await?;
         if turn > 0 {
             turns.push(Turn { floor: rate(BYTES, raw), ours: rate(BYTES, ours) });
         }
     }
-    let what = format!("{} over {}, beside raw writes", direction.name(), stage.transport);
-    Ok(Figure::beside(what, Unit::MegabytesPerSecond, turns))
+    Ok(beside(stage, direction, "raw writes", turns))
+}
+
+/// Three in each turn: raw, a bare relay, ours.
+async fn output_beside_a_relay(stage: &Stage) -> Result<Vec<Figure>, BenchError> {
+    let direction = Direction::Output;
+    let (mut beside_raw, mut beside_relay) = (Vec::new(), Vec::new());
+    for turn in 0..=TURNS {
+        let raw_took = raw(stage, BYTES, direction, direction.role()).await?;
+        let relay_took = raw(stage, BYTES, direction, "relay").await?;
+        let ours = rate(BYTES, ours(stage, BYTES, direction).await?);
+        if turn > 0 {
+            beside_raw.push(Turn { floor: rate(BYTES, raw_took), ours });
+            beside_relay.push(Turn { floor: rate(BYTES, relay_took), ours });
+        }
+    }
+    Ok(vec![
+        beside(stage, direction, "raw writes", beside_raw).within(Budget::AtLeast(BUDGET)),
+        beside(stage, direction, "a bare relay", beside_relay).within(Budget::AtLeast(RELAY_BUDGET)),
+    ])
+}
+
+fn beside(stage: &Stage, direction: Direction, floor: &str, turns: Vec<Turn>) -> Figure {
+    let what = format!("{} over {}, beside {floor}", direction.name(), stage.transport);
+    Figure::beside(what, Unit::MegabytesPerSecond, turns)
 }
 
 /// In 10^6 bytes a second.
@@ -81,11 +110,11 @@ fn rate(bytes: usize, took: Duration) -> f64 {
     bytes as f64 / took.as_secs_f64() / 1e6
 }
 
-/// The process listens by itself; nothing of ours is between it and the host.
-async fn raw(stage: &Stage, bytes: usize, direction: Direction) -> Result<Duration, BenchError> {
+/// The process listens by itself, as a peer of this role; nothing of ours is between it and the host.
+async fn raw(stage: &Stage, bytes: usize, direction: Direction, role: &str) -> Result<Duration, BenchError> {
     let address = stage.address();
     let [family, place] = &address.words;
-    let process = stage.run_peer(&[direction.role(), &bytes.to_string(), family, place]).await?;
+    let process = stage.run_peer(&[role, &bytes.to_string(), family, place]).await?;
     let mut socket = connect(&address.endpoint).await?;
     let (mut from, mut to) = socket.split();
     let took = time(direction, bytes, &mut from, &mut to).await.map_err(BenchError::io("move raw bytes"))?;

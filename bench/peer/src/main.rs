@@ -1,32 +1,27 @@
-//! The process in a container whose bytes the benchmarks count: it writes or reads so many, over its stdio or over a
-//! connection of its own, the raw floor. Owns both ends of that talk in the guest; never measures anything.
+//! The process in a guest that the benchmarks need there. Owns its command line; what it does has files of its own.
 //!
-//! `vminitd-bench-peer source|sink BYTES [unix PATH | vsock PORT]`; with an address it listens there and serves one
-//! connection. First it writes one byte: it is ready. A source then awaits one byte, and writes its own; a sink reads
-//! its bytes, and then writes one. As PID 1 of a machine it is the floor of the boot ([`init`]), whatever its
-//! arguments.
+//! | `vminitd-bench-peer …` | |
+//! |---|---|
+//! | `source`, `sink` or `relay`, then `BYTES [ADDRESS]` | moves bytes ([`bytes`]) |
+//! | `echo ADDRESS` | writes back what comes over one connection ([`trips`]) |
+//! | `exits ADDRESS` | awaits a byte on one connection, writes one, and exits ([`trips`]) |
+//! | `bare COUNT COMMAND…` | runs so many commands at once; prints what they took, in microseconds ([`bare`]) |
+//! | anything, as PID 1 of a machine | the floor of the boot ([`init`]) |
+//!
+//! An address, `unix PATH` or `vsock PORT`, is one to listen on.
 
+mod address;
+mod bare;
+mod bytes;
 mod init;
+mod trips;
 
 use std::env;
 use std::error::Error;
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
 use std::process::{self, ExitCode};
 use std::thread;
 
-use vsock::{VsockListener, VMADDR_CID_ANY};
-
-/// Bytes of one read or write: what the budget's floor is measured with.
-const BLOCK_BYTES: usize = 64 * 1024;
-
-#[derive(Clone, Copy)]
-enum Role {
-    Source,
-    Sink,
-}
+use bytes::{carry, Role};
 
 fn main() -> ExitCode {
     if process::id() == 1 {
@@ -48,102 +43,16 @@ fn main() -> ExitCode {
 }
 
 fn serve(words: &[&str]) -> Result<(), Box<dyn Error>> {
-    let [role, bytes, address @ ..] = words else { return Err("a role and a number are needed".into()) };
-    let role = match *role {
-        "source" => Role::Source,
-        "sink" => Role::Sink,
-        other => return Err(format!("{other} is no role").into()),
-    };
-    let bytes = bytes.parse()?;
-    match address {
-        [] => {
-            // Without the buffers of the standard library, which look for the ends of lines.
-            let from = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-            talk(role, bytes, from, File::from(io::stdout().as_fd().try_clone_to_owned()?))?;
+    match words {
+        ["source", bytes, address @ ..] => carry(Role::Source, bytes.parse()?, address),
+        ["sink", bytes, address @ ..] => carry(Role::Sink, bytes.parse()?, address),
+        ["relay", bytes, address @ ..] => carry(Role::Relay, bytes.parse()?, address),
+        ["echo", address @ ..] => Ok(trips::echo(address::accept(address)?)?),
+        ["exits", address @ ..] => Ok(trips::last_word(address::accept(address)?)?),
+        ["bare", count, command @ ..] => {
+            println!("{}", bare::run(count.parse()?, command)?.as_micros());
+            Ok(())
         }
-        ["unix", path] => {
-            let (stream, _) = UnixListener::bind(path)?.accept()?;
-            talk(role, bytes, &stream, &stream)?;
-            until_closed(&stream)?;
-        }
-        ["vsock", port] => {
-            let (stream, _) = VsockListener::bind_with_cid_port(VMADDR_CID_ANY, port.parse()?)?.accept()?;
-            talk(role, bytes, &stream, &stream)?;
-            until_closed(&stream)?;
-        }
-        _ => return Err("an address is unix PATH or vsock PORT".into()),
-    }
-    Ok(())
-}
-
-fn talk(role: Role, bytes: usize, mut from: impl Read, mut to: impl Write) -> io::Result<()> {
-    say(&mut to)?;
-    match role {
-        Role::Source => {
-            from.read_exact(&mut [0])?;
-            write(bytes, &mut to)
-        }
-        Role::Sink => {
-            read(bytes, &mut from)?;
-            say(&mut to)
-        }
-    }
-}
-
-fn say(to: &mut impl Write) -> io::Result<()> {
-    to.write_all(&[0])?;
-    to.flush()
-}
-
-fn write(bytes: usize, to: &mut impl Write) -> io::Result<()> {
-    let block = [0; BLOCK_BYTES];
-    let mut left = bytes;
-    while left > 0 {
-        let n = left.min(BLOCK_BYTES);
-        to.write_all(&block[..n])?;
-        left -= n;
-    }
-    to.flush()
-}
-
-fn read(bytes: usize, from: &mut impl Read) -> io::Result<()> {
-    let mut block = [0; BLOCK_BYTES];
-    let mut left = bytes;
-    while left > 0 {
-        match from.read(&mut block[..left.min(BLOCK_BYTES)])? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => left -= n,
-        }
-    }
-    Ok(())
-}
-
-/// The host closes once it has counted everything; a close of ours might overtake the last bytes.
-fn until_closed(mut stream: impl Read) -> io::Result<()> {
-    stream.read(&mut [0]).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(role: Role, bytes: usize, input: &[u8]) -> io::Result<usize> {
-        let mut output = Vec::new();
-        talk(role, bytes, input, &mut output).map(|()| output.len())
-    }
-
-    #[test]
-    fn a_source_writes_its_bytes_once_it_is_told_to() {
-        let bytes = BLOCK_BYTES + 3;
-        assert_eq!(said(Role::Source, bytes, &[0]).unwrap(), 1 + bytes);
-        assert_eq!(said(Role::Source, bytes, &[]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-    }
-
-    #[test]
-    fn a_sink_answers_when_it_has_read_all() {
-        let bytes = BLOCK_BYTES + 3;
-        assert_eq!(said(Role::Sink, bytes, &vec![0; bytes]).unwrap(), 2);
-        let too_few = said(Role::Sink, bytes, &vec![0; bytes - 1]);
-        assert_eq!(too_few.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        _ => Err("a role and what belongs to it are needed".into()),
     }
 }
