@@ -5,6 +5,8 @@
 mod error;
 mod figure;
 mod json;
+mod memory;
+mod runc;
 mod stage;
 mod stdio;
 mod table;
@@ -17,10 +19,10 @@ use error::BenchError;
 use figure::Figure;
 use table::{Line, HEAD};
 
-const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: stdio";
+const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: stdio, runc, memory, memory-long";
 
 /// What is measured when no part is named.
-const PARTS: [&str; 1] = ["stdio"];
+const PARTS: [&str; 3] = ["stdio", "runc", "memory"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -66,6 +68,9 @@ async fn run(words: &[&str]) -> Result<bool, BenchError> {
 async fn measure(part: &str, build: &Path) -> Result<(&'static str, Vec<Figure>), BenchError> {
     Ok(match part {
         "stdio" => ("stdio", stdio::measure(build).await?),
+        "runc" => ("runc", runc::measure(build).await?),
+        "memory" => ("memory", memory::measure(build).await?),
+        "memory-long" => ("memory-long", memory::long::measure().await?),
         _ => return Err(BenchError::Usage(USAGE.to_owned())),
     })
 }

@@ -1,9 +1,13 @@
 //! The process in a container whose bytes the benchmarks count: it writes or reads so many, over its stdio or over a
 //! connection of its own, the raw floor. Owns both ends of that talk in the guest; never measures anything.
 //!
+//! `vminitd-bench-peer bare COUNT COMMAND…` is the floor of what the daemon does by running commands (`bare.rs`).
+//!
 //! `vminitd-bench-peer source|sink BYTES [unix PATH | vsock PORT]`; with an address it listens there and serves one
 //! connection. First it writes one byte: it is ready. A source then awaits one byte, and writes its own; a sink reads
 //! its bytes, and then writes one.
+
+mod bare;
 
 use std::env;
 use std::error::Error;
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
 fn serve(words: &[&str]) -> Result<(), Box<dyn Error>> {
     let [role, bytes, address @ ..] = words else { return Err("a role and a number are needed".into()) };
     let role = match *role {
+        "bare" => return Ok(println!("{}", bare::run(bytes.parse()?, address)?.as_micros())),
         "source" => Role::Source,
         "sink" => Role::Sink,
         other => return Err(format!("{other} is no role").into()),
