@@ -39,6 +39,7 @@ pub async fn measure() -> Result<Vec<Figure>, BenchError> {
     let daemon = Daemon::with_runtime(&runc).await;
     let root = rootfs::busybox(daemon.dir());
     let guest = daemon.guest().await;
+    super::take_events(&guest).await?;
     let mut figures = Vec::new();
 
     let life = |n| life(&guest, &root, n);
