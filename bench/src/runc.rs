@@ -25,7 +25,7 @@ use crate::stage::{root_disk, Stage};
 const BUDGET: f64 = 1.10;
 
 /// How many at once, and in how many turns; of one at a time the spread is greater.
-const WIDTHS: [(usize, usize); 2] = [(1, 15), (8, 5)];
+const WIDTHS: [(usize, usize); 2] = [(1, 11), (8, 3)];
 
 /// Each runc takes some 15 MiB, as it copies its binary into memory first.
 const MEMORY_MB: u32 = 1024;
