@@ -22,6 +22,10 @@ pub enum BenchError {
     /// It printed why to where its stderr goes.
     #[error("run {args}: it ended with status {status}")]
     Ended { args: String, status: u32 },
+    #[error("use runc: it is not on this machine, or this is not root")]
+    NoRunc,
+    #[error("read what a process printed: {0:?}")]
+    Said(String),
 }
 
 impl BenchError {

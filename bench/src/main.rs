@@ -6,6 +6,8 @@ mod boot;
 mod error;
 mod figure;
 mod json;
+mod memory;
+mod runc;
 mod stage;
 mod stdio;
 mod table;
@@ -18,10 +20,10 @@ use error::BenchError;
 use figure::Figure;
 use table::{Line, HEAD};
 
-const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: boot stdio";
+const USAGE: &str = "vminitd-bench [--json FILE] [PART...]";
 
-/// What is measured when no part is named.
-const PARTS: [&str; 2] = ["boot", "stdio"];
+/// What is measured when no part is named; there is `memory-long` besides.
+const PARTS: [&str; 7] = ["size", "boot", "rpc", "events", "runc", "stdio", "memory"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -68,6 +70,9 @@ async fn measure(part: &str, build: &Path) -> Result<(&'static str, Vec<Figure>)
     Ok(match part {
         "boot" => ("boot", boot::measure(build).await?),
         "stdio" => ("stdio", stdio::measure(build).await?),
+        "runc" => ("runc", runc::measure(build).await?),
+        "memory" => ("memory", memory::measure(build).await?),
+        "memory-long" => ("memory-long", memory::long::measure().await?),
         _ => return Err(BenchError::Usage(USAGE.to_owned())),
     })
 }

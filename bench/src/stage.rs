@@ -20,10 +20,13 @@ use vminitd_test_support::Daemon;
 use crate::error::BenchError;
 
 /// The container of the peers.
-const CONTAINER: &str = "bench";
+pub const CONTAINER: &str = "bench";
 
 /// The peer, in `build/` and in the microVM's container.
 const PEER: &str = "vminitd-bench-peer";
+
+/// Of a microVM, where nothing needs more.
+pub const MEMORY_MB: u32 = 512;
 
 /// An emulated boot takes 1.5 s on a machine that has nothing else to do.
 const BOOT: Duration = Duration::from_secs(60);
@@ -89,16 +92,12 @@ impl Stage {
 
     /// The daemon as PID 1 of a microVM with the real runc; vsock.
     pub async fn vsock(build: &Path) -> Result<Stage, BenchError> {
-        // Socket paths have room for 107 bytes (unix(7)), so the folder's name is short.
-        let dir = tempfile::Builder::new().prefix("vmb").tempdir();
-        let dir = dir.map_err(BenchError::io("make a folder for the microVM"))?;
-        let disk = dir.path().join("rootfs.ext4");
-        std::fs::copy(build.join("rootfs.ext4"), &disk).map_err(BenchError::io("copy the disk"))?;
-        let mut config = VmConfig::new(build, dir.path().join("vm"));
-        config.disks.push(Disk { path: disk, serial: "rootfs".into(), read_only: false });
-        let vm = Vm::launch(config).await?;
-        vm.wait_milestone("serve", BOOT).await?;
-        let guest = Guest::connect(vm.rpc(), vm.stream(), BOOT).await?;
+        Stage::vsock_with_memory(build, MEMORY_MB).await
+    }
+
+    /// The same in a microVM with this much memory.
+    pub async fn vsock_with_memory(build: &Path, memory_mb: u32) -> Result<Stage, BenchError> {
+        let Booted { guest, vm, dir } = boot(build, memory_mb).await?;
         let Endpoint::HybridVsock { uds, .. } = vm.rpc() else { unreachable!("a microVM has no other") };
         let mut stage = Stage {
             transport: "vsock",
@@ -107,7 +106,7 @@ impl Stage {
             peer: format!("/bin/{PEER}"),
             raw: Raw::Vsock(uds),
             count: AtomicU32::new(0),
-            _machine: Machine::Vm { _vm: Box::new(vm), _dir: dir },
+            _machine: Machine::Vm { _vm: vm, _dir: dir },
         };
         let mut config = spec::container(&["/bin/sleep", "100000"]);
         spec::share_pids(&mut config);
@@ -178,6 +177,30 @@ impl Stage {
             }
         }
     }
+}
+
+/// A microVM that serves, before it has any container.
+pub struct Booted {
+    pub guest: Guest,
+    // The machine before the folder in which its sockets are.
+    vm: Box<Vm>,
+    dir: TempDir,
+}
+
+/// Boots the image, with the disk of [`root_disk`].
+pub async fn boot(build: &Path, memory_mb: u32) -> Result<Booted, BenchError> {
+    // Socket paths have room for 107 bytes (unix(7)), so the folder's name is short.
+    let dir = tempfile::Builder::new().prefix("vmb").tempdir();
+    let dir = dir.map_err(BenchError::io("make a folder for the microVM"))?;
+    let disk = dir.path().join("rootfs.ext4");
+    std::fs::copy(build.join("rootfs.ext4"), &disk).map_err(BenchError::io("copy the disk"))?;
+    let mut config = VmConfig::new(build, dir.path().join("vm"));
+    config.memory_mb = memory_mb;
+    config.disks.push(Disk { path: disk, serial: "rootfs".into(), read_only: false });
+    let vm = Box::new(Vm::launch(config).await?);
+    vm.wait_milestone("serve", BOOT).await?;
+    let guest = Guest::connect(vm.rpc(), vm.stream(), BOOT).await?;
+    Ok(Booted { guest, vm, dir })
 }
 
 /// The microVM's disk with busybox, as the root of a container.

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
 use crate::sys::process::{pipe, read_now};
@@ -35,11 +34,22 @@ impl Output {
 
     /// Reads until the end of the pipe, then waits for ever: the exit of the child is what ends an invocation.
     pub async fn collect(&mut self) -> Infallible {
-        let mut block = [0; BLOCK_BYTES];
-        while let Ok(length @ 1..) = self.pipe.read(&mut block).await {
-            self.keep(&block[..length]);
+        while self.pipe.readable().await.is_ok() {
+            match self.take() {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => break,
+            }
         }
         std::future::pending().await
+    }
+
+    /// Takes what is there. The block is on the stack, and not in the future of each call, of which it would be the most.
+    fn take(&mut self) -> io::Result<usize> {
+        let mut block = [0; BLOCK_BYTES];
+        let length = self.pipe.try_read(&mut block)?;
+        self.keep(&block[..length]);
+        Ok(length)
     }
 
     /// All that was printed, up to the bound. To be called when the child has ended.
