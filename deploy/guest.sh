@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds a static binary that runs in the guest, vminitd or the package that is named, and leaves it in build/.
+# Builds a static binary that runs in the guest, vminitd or the package that is named, and leaves it in build/, with its
+# symbols beside it for debuggers and for who asks what its bytes are.
 set -eu
 
 package=${1:-vminitd}
@@ -19,5 +20,6 @@ export RUSTFLAGS="${RUSTFLAGS:-} $flags"
 echo "guest: building $package for $target"
 cargo build -q -p "$package" --profile guest --target "$target"
 mkdir -p build
-cp "${CARGO_TARGET_DIR:-target}/$target/guest/$package" "build/$package"
+cp "${CARGO_TARGET_DIR:-target}/$target/guest/$package" "build/$package.symbols"
+strip -o "build/$package" "build/$package.symbols"
 echo "guest: build/$package has $(wc -c <"build/$package") bytes"

@@ -3,8 +3,13 @@
 //! `VMINITD_BUILD` names, else from `build`, and the daemon for Unix sockets from `VMINITD_BIN`.
 
 mod error;
+mod events;
 mod figure;
 mod json;
+mod load;
+mod raw;
+mod rpc;
+mod size;
 mod stage;
 mod stdio;
 mod table;
@@ -17,10 +22,10 @@ use error::BenchError;
 use figure::Figure;
 use table::{Line, HEAD};
 
-const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: stdio";
+const USAGE: &str = "vminitd-bench [--json FILE] [PART...]; parts: size, stdio, rpc, events";
 
 /// What is measured when no part is named.
-const PARTS: [&str; 1] = ["stdio"];
+const PARTS: [&str; 4] = ["size", "stdio", "rpc", "events"];
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -65,7 +70,10 @@ async fn run(words: &[&str]) -> Result<bool, BenchError> {
 /// One part, with its heading.
 async fn measure(part: &str, build: &Path) -> Result<(&'static str, Vec<Figure>), BenchError> {
     Ok(match part {
+        "size" => ("size", size::measure(build)?),
         "stdio" => ("stdio", stdio::measure(build).await?),
+        "rpc" => ("rpc", rpc::measure(build).await?),
+        "events" => ("events", events::measure(build).await?),
         _ => return Err(BenchError::Usage(USAGE.to_owned())),
     })
 }

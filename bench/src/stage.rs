@@ -20,7 +20,7 @@ use vminitd_test_support::Daemon;
 use crate::error::BenchError;
 
 /// The container of the peers.
-const CONTAINER: &str = "bench";
+pub const CONTAINER: &str = "bench";
 
 /// The peer, in `build/` and in the microVM's container.
 const PEER: &str = "vminitd-bench-peer";
@@ -189,7 +189,7 @@ pub fn root_disk() -> Mount {
 pub struct Process<'a> {
     guest: &'a Guest,
     args: String,
-    exec_id: String,
+    pub exec_id: String,
     pub stdio: Stdio,
 }
 

@@ -19,7 +19,7 @@ use crate::guest::hotplug::Hotplug;
 use crate::wire::Caller;
 
 pub struct SystemService {
-    /// All but the kernel's version, which only a booted guest can read.
+    /// What Info answers: nothing in it changes.
     info: InfoResponse,
     prepare: mpsc::Sender<Prepare>,
     freezer: Freezer,
@@ -48,6 +48,8 @@ impl SystemService {
         };
         let info = InfoResponse {
             version: domain.version.clone(),
+            // Without /proc the answer is still worth having.
+            kernel_version: std::fs::read_to_string("/proc/version").unwrap_or_default(),
             boot_failures: domain.boot.failures.clone(),
             boot_times: domain.boot.times.iter().map(time).collect(),
             ..Default::default()
@@ -64,9 +66,7 @@ impl SystemService {
 #[async_trait]
 impl System for SystemService {
     async fn info(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<InfoResponse> {
-        // A file of the kernel's memory: reading it does not block. Without /proc the answer is still worth having.
-        let kernel_version = std::fs::read_to_string("/proc/version").unwrap_or_default();
-        Ok(InfoResponse { kernel_version, ..self.info.clone() })
+        Ok(self.info.clone())
     }
 
     async fn prepare_shutdown(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {

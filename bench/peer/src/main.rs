@@ -4,16 +4,19 @@
 //! `vminitd-bench-peer source|sink BYTES [unix PATH | vsock PORT]`; with an address it listens there and serves one
 //! connection. First it writes one byte: it is ready. A source then awaits one byte, and writes its own; a sink reads
 //! its bytes, and then writes one.
+//!
+//! `vminitd-bench-peer echo|exits ADDRESS` serves one connection there without that first byte: an echo writes back what
+//! comes; one that exits awaits a byte, writes one, and exits.
+
+mod address;
+mod trips;
 
 use std::env;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
-
-use vsock::{VsockListener, VMADDR_CID_ANY};
 
 /// Bytes of one read or write: what the budget's floor is measured with.
 const BLOCK_BYTES: usize = 64 * 1024;
@@ -37,30 +40,25 @@ fn main() -> ExitCode {
 }
 
 fn serve(words: &[&str]) -> Result<(), Box<dyn Error>> {
-    let [role, bytes, address @ ..] = words else { return Err("a role and a number are needed".into()) };
-    let role = match *role {
-        "source" => Role::Source,
-        "sink" => Role::Sink,
-        other => return Err(format!("{other} is no role").into()),
-    };
-    let bytes = bytes.parse()?;
-    match address {
-        [] => {
-            // Without the buffers of the standard library, which look for the ends of lines.
-            let from = File::from(io::stdin().as_fd().try_clone_to_owned()?);
-            talk(role, bytes, from, File::from(io::stdout().as_fd().try_clone_to_owned()?))?;
-        }
-        ["unix", path] => {
-            let (stream, _) = UnixListener::bind(path)?.accept()?;
-            talk(role, bytes, &stream, &stream)?;
-            until_closed(&stream)?;
-        }
-        ["vsock", port] => {
-            let (stream, _) = VsockListener::bind_with_cid_port(VMADDR_CID_ANY, port.parse()?)?.accept()?;
-            talk(role, bytes, &stream, &stream)?;
-            until_closed(&stream)?;
-        }
-        _ => return Err("an address is unix PATH or vsock PORT".into()),
+    match words {
+        ["echo", address @ ..] => trips::echo(address::accept(address)?)?,
+        ["exits", address @ ..] => trips::last_word(address::accept(address)?)?,
+        ["source", bytes, address @ ..] => carry(Role::Source, bytes.parse()?, address)?,
+        ["sink", bytes, address @ ..] => carry(Role::Sink, bytes.parse()?, address)?,
+        _ => return Err("a role and what belongs to it are needed".into()),
+    }
+    Ok(())
+}
+
+fn carry(role: Role, bytes: usize, address: &[&str]) -> Result<(), Box<dyn Error>> {
+    if address.is_empty() {
+        // Without the buffers of the standard library, which look for the ends of lines.
+        let from = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        talk(role, bytes, from, File::from(io::stdout().as_fd().try_clone_to_owned()?))?;
+    } else {
+        let socket = address::accept(address)?;
+        talk(role, bytes, &socket, &socket)?;
+        until_closed(&socket)?;
     }
     Ok(())
 }
