@@ -67,7 +67,6 @@ pub struct BootReport {
 /// All services under all of their names.
 pub fn router(domain: &Domain) -> Router {
     let task = Arc::new(task::TaskService::new(domain.clone()));
-    let system = Arc::new(system::SystemService::new(domain));
     let bundle = Arc::new(bundle::BundleService::new(domain.tasks.clone(), domain.freezer.clone()));
     let network = Arc::new(network::NetworkService::new(domain.network.clone()));
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
@@ -77,7 +76,7 @@ pub fn router(domain: &Domain) -> Router {
     Router::new()
         .unary(service::TASK_V3, task_service(), &task::ABANDONABLE)
         .unary(service::TASK_V2, task_service(), &task::ABANDONABLE)
-        .unary(service::SYSTEM, only(vminitd_api::system_ttrpc::create_system(system)), &["Info"])
+        .unary(service::SYSTEM, system::methods(domain), &["Info"])
         .unary(service::BUNDLE, only(vminitd_api::bundle_ttrpc::create_bundle(bundle)), &[])
         .unary(
             service::NETWORK,

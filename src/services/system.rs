@@ -1,11 +1,14 @@
 //! The System service.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use protobuf::well_known_types::empty::Empty;
+use protobuf::Message;
 use tokio::sync::{mpsc, oneshot};
-use ttrpc::r#async::TtrpcContext;
+use ttrpc::proto::{Request, Response};
+use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 use vminitd_api::system::{
     BootTime, FreezeFilesystemsResponse, InfoResponse, OfflineCPURequest, OfflineMemoryRequest,
     OnlineCPURequest, OnlineMemoryRequest,
@@ -18,9 +21,8 @@ use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
 use crate::wire::Caller;
 
-pub struct SystemService {
-    /// What Info answers: nothing in it changes.
-    info: InfoResponse,
+/// All but Info.
+struct SystemService {
     prepare: mpsc::Sender<Prepare>,
     freezer: Freezer,
     hotplug: Hotplug,
@@ -39,36 +41,50 @@ pub struct Prepare {
 #[error("prepare for the shutdown: {0} has not ended yet")]
 pub struct Unprepared(pub &'static str);
 
-impl SystemService {
-    pub fn new(domain: &Domain) -> SystemService {
-        let time = |(name, time): &(&str, Duration)| BootTime {
-            name: (*name).to_owned(),
-            micros: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
-            ..Default::default()
-        };
-        let info = InfoResponse {
-            version: domain.version.clone(),
-            // Without /proc the answer is still worth having.
-            kernel_version: std::fs::read_to_string("/proc/version").unwrap_or_default(),
-            boot_failures: domain.boot.failures.clone(),
-            boot_times: domain.boot.times.iter().map(time).collect(),
-            ..Default::default()
-        };
-        SystemService {
-            info,
-            prepare: domain.prepare.clone(),
-            freezer: domain.freezer.clone(),
-            hotplug: domain.hotplug.clone(),
-        }
+/// Info, whose answer is encoded once: nothing in it changes, and hosts call it to see whether the guest is there.
+struct Info(Vec<u8>);
+
+/// The methods of the service.
+pub fn methods(domain: &Domain) -> Service {
+    let system = SystemService {
+        prepare: domain.prepare.clone(),
+        freezer: domain.freezer.clone(),
+        hotplug: domain.hotplug.clone(),
+    };
+    let mut service = super::only(vminitd_api::system_ttrpc::create_system(Arc::new(system)));
+    let encoded = info(domain).write_to_bytes().expect("no message of ours has required fields");
+    service.methods.insert("Info".to_owned(), Box::new(Info(encoded)));
+    service
+}
+
+fn info(domain: &Domain) -> InfoResponse {
+    let time = |(name, time): &(&str, Duration)| BootTime {
+        name: (*name).to_owned(),
+        micros: u64::try_from(time.as_micros()).unwrap_or(u64::MAX),
+        ..Default::default()
+    };
+    InfoResponse {
+        version: domain.version.clone(),
+        // Without /proc the answer is still worth having.
+        kernel_version: std::fs::read_to_string("/proc/version").unwrap_or_default(),
+        boot_failures: domain.boot.failures.clone(),
+        boot_times: domain.boot.times.iter().map(time).collect(),
+        ..Default::default()
+    }
+}
+
+#[async_trait]
+impl MethodHandler for Info {
+    async fn handler(&self, _: TtrpcContext, _: Request) -> ttrpc::Result<Response> {
+        let mut response = Response::new();
+        response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
+        response.payload = self.0.clone();
+        Ok(response)
     }
 }
 
 #[async_trait]
 impl System for SystemService {
-    async fn info(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<InfoResponse> {
-        Ok(self.info.clone())
-    }
-
     async fn prepare_shutdown(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         let (answer, answered) = oneshot::channel();
         let prepare = Prepare { caller: Caller::current(), answer };
