@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds a static binary that runs in the guest, vminitd or the package that is named, and leaves it in build/.
+# Builds a static binary that runs in the guest, vminitd or the package that is named, and leaves it in build/, with its
+# symbols beside it for debuggers and for who asks what its bytes are.
 set -eu
 
 package=${1:-vminitd}
@@ -19,6 +20,8 @@ export RUSTFLAGS="${RUSTFLAGS:-} $flags"
 echo "guest: building $package for $target"
 cargo build -q -p "$package" --profile guest --target "$target"
 mkdir -p build
-# Not `cp`: a daemon that runs keeps its file.
-install "${CARGO_TARGET_DIR:-target}/$target/guest/$package" "build/$package"
+cp "${CARGO_TARGET_DIR:-target}/$target/guest/$package" "build/$package.symbols"
+# Not over the old one: a daemon that runs keeps its file.
+strip -o "build/$package.new" "build/$package.symbols"
+mv "build/$package.new" "build/$package"
 echo "guest: build/$package has $(wc -c <"build/$package") bytes"

@@ -19,6 +19,8 @@ pub enum BenchError {
     Io { what: &'static str, source: io::Error },
     #[error("use {}: {source}", path.display())]
     File { path: PathBuf, source: io::Error },
+    #[error("read the symbols of the guest binary: {source}")]
+    Elf { source: object::Error },
     /// It printed why to where its stderr goes.
     #[error("run {args}: it ended with status {status}")]
     Ended { args: String, status: u32 },

@@ -4,10 +4,15 @@
 
 mod boot;
 mod error;
+mod events;
 mod figure;
 mod json;
+mod load;
 mod memory;
+mod raw;
+mod rpc;
 mod runc;
+mod size;
 mod stage;
 mod stdio;
 mod table;
@@ -68,9 +73,12 @@ async fn run(words: &[&str]) -> Result<bool, BenchError> {
 /// One part, with its heading.
 async fn measure(part: &str, build: &Path) -> Result<(&'static str, Vec<Figure>), BenchError> {
     Ok(match part {
+        "size" => ("size", size::measure(build)?),
         "boot" => ("boot", boot::measure(build).await?),
-        "stdio" => ("stdio", stdio::measure(build).await?),
+        "rpc" => ("rpc", rpc::measure(build).await?),
+        "events" => ("events", events::measure(build).await?),
         "runc" => ("runc", runc::measure(build).await?),
+        "stdio" => ("stdio", stdio::measure(build).await?),
         "memory" => ("memory", memory::measure(build).await?),
         "memory-long" => ("memory-long", memory::long::measure().await?),
         _ => return Err(BenchError::Usage(USAGE.to_owned())),

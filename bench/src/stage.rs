@@ -139,12 +139,8 @@ impl Stage {
         self.run(&[&[self.peer.as_str()], arguments].concat()).await
     }
 
-    /// Runs a peer to its end; what it printed.
-    pub async fn peer_says(&self, arguments: &[&str]) -> Result<String, BenchError> {
-        self.run_peer(arguments).await?.says().await
-    }
-
-    /// The same beside PID 1 of a microVM: in its mount namespace, where the OCI runtime is.
+    /// Runs a peer to its end beside PID 1 of a microVM: in its mount namespace, where the OCI runtime is. Gives what it
+    /// printed.
     pub async fn peer_beside_pid_1_says(&self, arguments: &[&str]) -> Result<String, BenchError> {
         let peer = format!("/proc/{}/root{}", self.init, self.peer);
         let entering = ["/bin/nsenter", "-t", "1", "-m", peer.as_str()];
@@ -212,7 +208,7 @@ pub fn root_disk() -> Mount {
 pub struct Process<'a> {
     guest: &'a Guest,
     args: String,
-    exec_id: String,
+    pub exec_id: String,
     pub stdio: Stdio,
 }
 

@@ -136,7 +136,8 @@ async fn ours(stage: &Stage, bytes: usize, direction: Direction) -> Result<Durat
     Ok(took)
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<UnixStream, BenchError> {
+/// Connects to a peer as soon as it listens.
+pub async fn connect(endpoint: &Endpoint) -> Result<UnixStream, BenchError> {
     let listens = async {
         loop {
             match endpoint.connect().await {

@@ -23,7 +23,6 @@ use ttrpc::r#async::{Service, TtrpcContext};
 use vminitd_api::bundle_ttrpc::create_bundle;
 use vminitd_api::containerd::shim_async::create_task;
 use vminitd_api::network_ttrpc::create_network;
-use vminitd_api::system_ttrpc::create_system;
 use vminitd_api::{service, NAMESPACE_METADATA};
 
 use crate::events::Exchange;
@@ -63,7 +62,6 @@ pub struct Domain {
 /// All services under all of their names.
 pub fn router(domain: &Domain) -> Router {
     let task = Arc::new(task::TaskService::new(domain.clone()));
-    let system = Arc::new(system::SystemService::new(domain));
     let bundle = Arc::new(bundle::BundleService::new(domain.tasks.clone(), domain.freezer.clone()));
     let network = Arc::new(network::NetworkService::new(domain.network.clone()));
     let events = Arc::new(events::EventStream::new(domain.exchange.clone()));
@@ -74,7 +72,7 @@ pub fn router(domain: &Domain) -> Router {
     Router::new()
         .unary(service::TASK_V3, task_service(service::TASK_V3), &task::ABANDONABLE)
         .unary(service::TASK_V2, task_service(service::TASK_V2), &task::ABANDONABLE)
-        .unary(service::SYSTEM, waiting(service::SYSTEM, create_system(system)), &["Info"])
+        .unary(service::SYSTEM, waiting(service::SYSTEM, system::methods(domain)), &["Info"])
         .unary(service::BUNDLE, waiting(service::BUNDLE, create_bundle(bundle)), &[])
         .unary(service::NETWORK, waiting(service::NETWORK, create_network(network)), &network::ABANDONABLE)
         .unary(service::STDIO, stdio::unary(&domain.tasks), &stdio::ABANDONABLE)

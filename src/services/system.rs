@@ -1,16 +1,20 @@
 //! The System service.
 
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use protobuf::well_known_types::empty::Empty;
+use protobuf::Message;
 use tokio::sync::{mpsc, oneshot};
-use ttrpc::r#async::TtrpcContext;
+use ttrpc::proto::{Request, Response};
+use ttrpc::r#async::{MethodHandler, Service, TtrpcContext};
 use vminitd_api::system::{
     BootTime, FreezeFilesystemsResponse, InfoResponse, OfflineCPURequest, OfflineMemoryRequest,
     OnlineCPURequest, OnlineMemoryRequest,
 };
-use vminitd_api::system_ttrpc::System;
+use vminitd_api::system_ttrpc::{create_system, System};
 
 use super::error::stopping;
 use super::Domain;
@@ -19,9 +23,8 @@ use crate::guest::freeze::Freezer;
 use crate::guest::hotplug::Hotplug;
 use crate::wire::Caller;
 
-pub struct SystemService {
-    version: String,
-    booting: Booting,
+/// All but Info.
+struct SystemService {
     prepare: mpsc::Sender<Prepare>,
     freezer: Freezer,
     hotplug: Hotplug,
@@ -40,14 +43,58 @@ pub struct Prepare {
 #[error("prepare for the shutdown: {0} has not ended yet")]
 pub struct Unprepared(pub &'static str);
 
-impl SystemService {
-    pub fn new(domain: &Domain) -> SystemService {
-        SystemService {
-            version: domain.version.clone(),
-            booting: domain.booting.clone(),
-            prepare: domain.prepare.clone(),
-            freezer: domain.freezer.clone(),
-            hotplug: domain.hotplug.clone(),
+/// Info. Hosts call it to see whether the guest is there, so that its answer is encoded once nothing in it changes any
+/// more.
+struct Info {
+    version: String,
+    kernel_version: String,
+    booting: Booting,
+    settled: OnceLock<Vec<u8>>,
+}
+
+/// The methods of the service.
+pub fn methods(domain: &Domain) -> HashMap<String, Service> {
+    let system = SystemService {
+        prepare: domain.prepare.clone(),
+        freezer: domain.freezer.clone(),
+        hotplug: domain.hotplug.clone(),
+    };
+    let info = Info {
+        version: domain.version.clone(),
+        // Without /proc the answer is still worth having.
+        kernel_version: std::fs::read_to_string("/proc/version").unwrap_or_default(),
+        booting: domain.booting.clone(),
+        settled: OnceLock::new(),
+    };
+    let mut services = create_system(Arc::new(system));
+    if let Some(service) = services.get_mut(vminitd_api::service::SYSTEM) {
+        service.methods.insert("Info".to_owned(), Box::new(info));
+    }
+    services
+}
+
+impl Info {
+    fn encoded(&self) -> Vec<u8> {
+        if let Some(settled) = self.settled.get() {
+            return settled.clone();
+        }
+        // Asked before what is known is read: of a boot that is over all is known.
+        let over = !self.booting.goes_on();
+        let encoded = self.response().write_to_bytes().expect("no message of ours has required fields");
+        if over {
+            self.settled.get_or_init(|| encoded.clone());
+        }
+        encoded
+    }
+
+    fn response(&self) -> InfoResponse {
+        let Progress { failures, times, .. } = self.booting.so_far();
+        InfoResponse {
+            version: self.version.clone(),
+            kernel_version: self.kernel_version.clone(),
+            boot_failures: failures.lines(),
+            boot_times: times.into_iter().map(boot_time).collect(),
+            ..Default::default()
         }
     }
 }
@@ -58,20 +105,17 @@ fn boot_time((name, time): (&str, Duration)) -> BootTime {
 }
 
 #[async_trait]
-impl System for SystemService {
-    async fn info(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<InfoResponse> {
-        // A file of the kernel's memory: reading it does not block. Without /proc the answer is still worth having.
-        let kernel_version = std::fs::read_to_string("/proc/version").unwrap_or_default();
-        let Progress { failures, times, .. } = self.booting.so_far();
-        Ok(InfoResponse {
-            version: self.version.clone(),
-            kernel_version,
-            boot_failures: failures.lines(),
-            boot_times: times.into_iter().map(boot_time).collect(),
-            ..Default::default()
-        })
+impl MethodHandler for Info {
+    async fn handler(&self, _: TtrpcContext, _: Request) -> ttrpc::Result<Response> {
+        let mut response = Response::new();
+        response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
+        response.payload = self.encoded();
+        Ok(response)
     }
+}
 
+#[async_trait]
+impl System for SystemService {
     async fn prepare_shutdown(&self, _ctx: &TtrpcContext, _: Empty) -> ttrpc::Result<Empty> {
         let (answer, answered) = oneshot::channel();
         let prepare = Prepare { caller: Caller::current(), answer };

@@ -13,19 +13,21 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    bind, listen, recv, send, shutdown, socket, AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag,
-    SockType, UnixAddr,
+    bind, getpeername, listen, recv, send, shutdown, socket, AddressFamily, Backlog, MsgFlags, Shutdown,
+    SockFlag, SockType, UnixAddr,
 };
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio_vsock::{VsockAddr, VsockListener, VsockStream, VMADDR_CID_ANY};
+use tokio_vsock::{VsockAddr, VsockListener, VMADDR_CID_ANY};
 
 /// A connected stream socket. Shutting it down closes the sending half only.
 #[derive(Debug)]
 pub enum Socket {
     Unix(UnixStream),
-    Vsock(VsockStream),
+    /// Stream sockets of all families are read, written, shut down and closed alike; tokio's own spares the read that
+    /// finds nothing after one that left room.
+    Vsock(UnixStream),
 }
 
 /// A listening stream socket.
@@ -51,7 +53,10 @@ impl Socket {
     pub fn peer_cid(&self) -> Option<u32> {
         match self {
             Self::Unix(_) => None,
-            Self::Vsock(stream) => Some(stream.peer_addr().map_or(VMADDR_CID_ANY, |peer| peer.cid())),
+            Self::Vsock(stream) => {
+                let peer = getpeername::<VsockAddr>(std::os::fd::AsRawFd::as_raw_fd(stream));
+                Some(peer.map_or(VMADDR_CID_ANY, |peer| peer.cid()))
+            }
         }
     }
 
@@ -187,7 +192,10 @@ impl Listener {
     pub async fn accept(&self) -> io::Result<Socket> {
         match self {
             Self::Unix(listener) => listener.accept().await.map(|(stream, _)| Socket::Unix(stream)),
-            Self::Vsock(listener) => listener.accept().await.map(|(stream, _)| Socket::Vsock(stream)),
+            Self::Vsock(listener) => {
+                let (stream, _) = listener.accept().await?;
+                Ok(Socket::Vsock(UnixStream::from_std(OwnedFd::from(stream).into())?))
+            }
         }
     }
 }

@@ -4,9 +4,11 @@
 
 use std::collections::HashMap;
 use std::future::{self, Future};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::task::{self, AbortHandle, JoinError, JoinSet};
 use tokio::time::{sleep_until, Instant};
@@ -130,10 +132,7 @@ impl Calls {
         let id = end.as_ref().map_or_else(JoinError::id, |(id, ())| *id);
         let call = self.live.remove(&id).expect("every task of the set is entered when it is spawned");
         match end {
-            Err(error) if error.is_panic() => {
-                tracing::error!(stream_id = call.reply.stream_id, %error, "a handler panicked");
-                call.reply.refuse(get_status(Code::INTERNAL, "handler panicked"));
-            }
+            Err(error) if error.is_panic() => call.reply.panicked(),
             // Ended, or stopped by us.
             _ => {}
         }
@@ -160,6 +159,27 @@ impl Reply {
     /// Answers with an error.
     pub fn refuse(&self, status: Status) {
         self.send(|id| frame::status(id, status));
+    }
+
+    /// Answers with what the work comes to, if it need not wait: most calls only look, and a task of their own would cost
+    /// more than they do. Gives it back otherwise.
+    pub async fn at_once(&self, mut work: Work) -> Option<Work> {
+        let polled = future::poll_fn(|cx| {
+            // What a panic leaves half done is the handler's own, as in a task.
+            Poll::Ready(catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))))
+        });
+        match polled.await {
+            Ok(Poll::Pending) => return Some(work),
+            Ok(Poll::Ready(outcome)) => self.end(outcome),
+            Err(_) => self.panicked(),
+        }
+        None
+    }
+
+    /// What was said is in the log already, by the panic's hook.
+    fn panicked(&self) {
+        tracing::error!(stream_id = self.stream_id, "a handler panicked");
+        self.refuse(get_status(Code::INTERNAL, "handler panicked"));
     }
 
     fn end(&self, outcome: Outcome) {

@@ -4,20 +4,22 @@
 //! vanished peer ends anything but this one connection.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, ReadHalf, WriteHalf};
 use tokio::sync::{watch, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::unconstrained;
 use tokio::time::{timeout, Instant};
 use ttrpc::proto::{Code, MessageHeader, Request, Response, Status};
 use ttrpc::r#async::TtrpcContext;
 use ttrpc::{get_status, Error};
 
 use super::caller::Caller;
-use super::calls::{Calls, Lane, Outcome, Reply};
+use super::calls::{Calls, Lane, Outcome, Reply, Work};
 use super::frame::{self, Decoder};
 use super::outbox::{outbox, Outbox};
 use super::router::{Router, Unary};
@@ -62,28 +64,39 @@ pub async fn serve(socket: Socket, router: Arc<Router>, settings: Settings, stop
     tracing::debug!("connection opened");
     let (mut reader, socket) = tokio::io::split(socket);
     let (outbox, queue) = outbox();
-    let mut writer = JoinSet::new();
-    writer.spawn(queue.drain(socket));
+    // In this task too, so that an answer is written without waking another; and whatever the budget that tokio gives a
+    // task, of which reading might leave nothing: a client that keeps sending would never be answered.
+    let mut writer = Box::pin(unconstrained(queue.drain(socket)));
 
     let mut connection = Connection::new(router, settings, outbox);
-    let end = connection.run(&mut reader, &mut writer, stop).await;
-    if let End::PeerGone = end {
+    let end = tokio::select! {
+        biased;
+        end = connection.run(&mut reader, stop) => Some(end),
+        // It ends before it is told to when the peer is gone.
+        _ = &mut writer => None,
+    };
+    if let None | Some(End::PeerGone) = end {
         connection.abandon();
     }
     connection.outbox.close();
-    part(reader, writer, end, settings.farewell).await;
+    match end {
+        Some(end) => part(reader, writer, end, settings.farewell).await,
+        None => drop(reader),
+    }
     tracing::debug!("connection closed");
     connection.calls.finish().await;
 }
 
-/// Writes the answers; gives its half of the socket back when all are written.
-type Writer = JoinSet<io::Result<WriteHalf<Socket>>>;
-
-/// Sees the last answers off, and closes the socket.
-async fn part(reader: ReadHalf<Socket>, mut writer: Writer, end: End, farewell: Farewell) {
+/// Sees the last answers off, and closes the socket. `writer` gives its half of it back when all is written.
+async fn part(
+    reader: ReadHalf<Socket>,
+    writer: impl Future<Output = io::Result<WriteHalf<Socket>>>,
+    end: End,
+    farewell: Farewell,
+) {
     // The writer ends by itself when all is written or the peer is gone; one who does not read is not waited for.
-    let flushed = timeout(LINGER, writer.join_next()).await;
-    if let (End::Stopped, Ok(Some(Ok(Ok(half))))) = (end, flushed) {
+    let flushed = timeout(LINGER, writer).await;
+    if let (End::Stopped, Ok(Ok(half))) = (end, flushed) {
         let mut socket = reader.unsplit(half);
         let gone = match (&socket, farewell) {
             (Socket::Vsock(_), Farewell::Drain) => timeout(LINGER, socket.drain()).await.is_ok(),
@@ -93,7 +106,6 @@ async fn part(reader: ReadHalf<Socket>, mut writer: Writer, end: End, farewell: 
             tracing::debug!("the peer keeps its half open");
         }
     }
-    writer.shutdown().await;
 }
 
 /// Why a connection takes no more frames.
@@ -130,13 +142,9 @@ impl Connection {
         }
     }
 
-    async fn run(
-        &mut self,
-        reader: &mut ReadHalf<Socket>,
-        writer: &mut Writer,
-        mut stop: watch::Receiver<bool>,
-    ) -> End {
+    async fn run(&mut self, reader: &mut ReadHalf<Socket>, mut stop: watch::Receiver<bool>) -> End {
         let mut chunk = vec![0; READ_CHUNK].into_boxed_slice();
+        let mut stop = pin!(raised(&mut stop));
         loop {
             if self.stopping && self.calls.is_empty() {
                 return End::Stopped;
@@ -144,8 +152,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 stream_id = self.calls.ended() => self.forget(stream_id),
-                _ = writer.join_next() => return End::PeerGone,
-                () = raised(&mut stop), if !self.stopping => self.stopping = true,
+                () = &mut stop, if !self.stopping => self.stopping = true,
                 read = read_when_room(reader, &self.outbox, &mut chunk) => match read {
                     Ok(0) | Err(_) => return End::PeerGone,
                     Ok(length) => self.take(&chunk[..length]).await,
@@ -181,7 +188,10 @@ impl Connection {
         let ctx = context(stream_id, &request);
         let caller = Caller::new(self.gone.subscribe());
         let work = async move { Outcome::Response(respond(unary.handler.handler(ctx, request).await)) };
-        self.calls.begin(lane, deadline, reply, Box::pin(caller.scope(work)));
+        let work: Work = Box::pin(caller.scope(work));
+        if let Some(work) = reply.at_once(work).await {
+            self.calls.begin(lane, deadline, reply, work);
+        }
     }
 
     async fn open(&mut self, opening: Opening) {

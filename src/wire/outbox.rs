@@ -5,10 +5,11 @@
 use crate::lock::Lock;
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, Notify};
 
 use super::stream::Gone;
 
@@ -24,7 +25,9 @@ pub struct Outbox {
     /// `None` once closed.
     queue: Lock<Option<mpsc::UnboundedSender<Outgoing>>>,
     /// Bytes queued and not yet written.
-    unsent: watch::Sender<usize>,
+    unsent: AtomicUsize,
+    /// There is room again. The reader alone waits for it.
+    freed: Notify,
 }
 
 /// The writer's end of the queue.
@@ -42,10 +45,12 @@ struct Outgoing {
 /// A new, empty outbox.
 ///
 /// The queue has no length of its own. What enters is bounded where it comes from: one answer for each call in
-/// flight, one message at a time for each stream, and no more frames read while [`MAX_UNSENT`] is exceeded.
+/// flight and for each frame of a read, one message at a time for each stream, and nothing more read while [`MAX_UNSENT`]
+/// is exceeded.
 pub fn outbox() -> (Arc<Outbox>, Queue) {
     let (sender, frames) = mpsc::unbounded_channel();
-    let outbox = Arc::new(Outbox { queue: Lock::new(Some(sender)), unsent: watch::Sender::new(0) });
+    let queue = Lock::new(Some(sender));
+    let outbox = Arc::new(Outbox { queue, unsent: AtomicUsize::new(0), freed: Notify::new() });
     (outbox.clone(), Queue { frames, outbox })
 }
 
@@ -70,15 +75,15 @@ impl Outbox {
 
     /// Waits until no more than [`MAX_UNSENT`] bytes wait. Cancelling it changes nothing.
     pub async fn room(&self) {
-        let mut unsent = self.unsent.subscribe();
-        // It cannot fail: the sender is ours.
-        let _ = unsent.wait_for(|bytes| *bytes <= MAX_UNSENT).await;
+        while self.unsent.load(Ordering::Relaxed) > MAX_UNSENT {
+            self.freed.notified().await;
+        }
     }
 
     fn enqueue(&self, frame: Outgoing) {
         let queue = self.queue.lock();
         if let Some(queue) = queue.as_ref() {
-            self.unsent.send_modify(|unsent| *unsent += frame.bytes.len());
+            self.unsent.fetch_add(frame.bytes.len(), Ordering::Relaxed);
             // It fails when the writer has ended, and with it the connection.
             let _ = queue.send(frame);
         }
@@ -102,7 +107,10 @@ impl Queue {
                     written.push(next.written);
                 }
                 socket.write_all(&head.bytes).await?;
-                self.outbox.unsent.send_modify(|unsent| *unsent -= head.bytes.len());
+                let unsent = self.outbox.unsent.fetch_sub(head.bytes.len(), Ordering::Relaxed);
+                if unsent > MAX_UNSENT {
+                    self.outbox.freed.notify_one();
+                }
                 // A sender that no longer waits has been dropped; nothing is owed to it.
                 for written in written.into_iter().flatten() {
                     let _ = written.send(());
