@@ -271,14 +271,16 @@ impl Reading {
     }
 
     /// Two endpoints that are the same serve nobody, so both go back to their defaults.
-    fn part_endpoints(&mut self) {
+    fn part_endpoints(&mut self) -> Config {
         let config = Config::of(&self.settings);
-        if config.rpc == config.stream {
-            self.problem(Problem::SameEndpoint);
-            for key in [Key::Listen, Key::StreamListen, Key::VsockRpcPort, Key::VsockStreamPort] {
-                self.settings.reset(key);
-            }
+        if config.rpc != config.stream {
+            return config;
         }
+        self.problem(Problem::SameEndpoint);
+        for key in [Key::Listen, Key::StreamListen, Key::VsockRpcPort, Key::VsockStreamPort] {
+            self.settings.reset(key);
+        }
+        Config::of(&self.settings)
     }
 
     fn of_pid1(mut self, version: bool, print: bool) -> Start {
@@ -287,8 +289,8 @@ impl Reading {
                 self.problem(Problem::OrderToPid1(name));
             }
         }
-        self.part_endpoints();
-        Start::Run(Config::of(&self.settings), self.told())
+        let config = self.part_endpoints();
+        Start::Run(config, self.told())
     }
 
     /// Someone is there to correct a wrong flag.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::format::Format;
 use super::queue::{Queue, Room};
 use crate::lock::Lock;
+use crate::sys::thread::yield_to_others;
 use crate::sys::{clock, console};
 
 /// It calls little more than write(2).
@@ -82,6 +83,9 @@ pub(super) fn flush(most: Duration) {
 }
 
 fn write_forever() {
+    // A serial console takes milliseconds of the processor for a line, which whoever waits for an answer is to have
+    // first. If it cannot be done, the lines come all the same.
+    let _ = yield_to_others();
     let mut state = STATE.lock();
     loop {
         let asked = state.asked;

@@ -14,7 +14,7 @@ use crate::wire::{patience, Caller};
 /// Whether calls of a method wait.
 fn waits(service: &str, method: &str) -> bool {
     match service {
-        service::TASK_V2 | service::TASK_V3 => method == "Create",
+        service::TASK_V3 => method == "Create",
         service::BUNDLE | service::NETWORK => true,
         // Neither to look nor to stop needs any of it.
         service::SYSTEM => !matches!(method, "Info" | "PrepareShutdown"),
@@ -24,19 +24,18 @@ fn waits(service: &str, method: &str) -> bool {
 
 /// The methods of a service, of which some wait.
 pub fn waiting(service: &str, mut methods: Service, booting: &Booting) -> Service {
-    let wrap = |(name, handler): (String, Handler)| match waits(service, &name) {
-        true => (name, Box::new(Waiting { booting: booting.clone(), handler }) as Handler),
-        false => (name, handler),
-    };
-    methods.methods = methods.methods.into_iter().map(wrap).collect();
+    let names: Vec<String> = methods.methods.keys().filter(|name| waits(service, name)).cloned().collect();
+    for name in names {
+        if let Some(handler) = methods.methods.remove(&name) {
+            methods.methods.insert(name, Box::new(Waiting { booting: booting.clone(), handler }));
+        }
+    }
     methods
 }
 
-type Handler = Box<dyn MethodHandler + Send + Sync>;
-
 struct Waiting {
     booting: Booting,
-    handler: Handler,
+    handler: Box<dyn MethodHandler + Send + Sync>,
 }
 
 #[async_trait]
@@ -81,10 +80,8 @@ mod tests {
                 assert_eq!(waits(service, method), waiting, "{service} {method}");
             }
         };
-        for task in [service::TASK_V2, service::TASK_V3] {
-            check(true, task, &["Create"]);
-            check(false, task, &["State", "Wait", "Kill", "Delete", "Connect", "Shutdown"]);
-        }
+        check(true, service::TASK_V3, &["Create"]);
+        check(false, service::TASK_V3, &["State", "Wait", "Kill", "Delete", "Connect", "Shutdown"]);
         check(true, service::BUNDLE, &["Create"]);
         check(true, service::NETWORK, &["Apply", "Get"]);
         check(true, service::SYSTEM, &["FreezeFilesystems", "OnlineMemory"]);

@@ -68,10 +68,9 @@ pub fn router(domain: &Domain) -> Router {
     let output = |outlet| Arc::new(stdio::OutputStream::new(domain.tasks.clone(), outlet));
     let streaming = Arc::new(streaming::Streaming::new(domain.streams.clone()));
     let waiting = |name, service| after_boot::waiting(name, only(service), &domain.booting);
-    let task_service = |name| waiting(name, create_task(task.clone()));
     Router::new()
-        .unary(service::TASK_V3, task_service(service::TASK_V3), &task::ABANDONABLE)
-        .unary(service::TASK_V2, task_service(service::TASK_V2), &task::ABANDONABLE)
+        .unary(service::TASK_V3, waiting(service::TASK_V3, create_task(task)), &task::ABANDONABLE)
+        .alias(service::TASK_V2, service::TASK_V3)
         .unary(service::SYSTEM, waiting(service::SYSTEM, system::methods(domain)), &["Info"])
         .unary(service::BUNDLE, waiting(service::BUNDLE, create_bundle(bundle)), &[])
         .unary(service::NETWORK, waiting(service::NETWORK, create_network(network)), &network::ABANDONABLE)

@@ -83,6 +83,14 @@ impl Router {
         self
     }
 
+    /// Adds all methods that `service` has by now once more, under the name `alias`.
+    pub fn alias(mut self, alias: &'static str, service: &str) -> Self {
+        let methods = self.services.get(service).cloned().unwrap_or_default();
+        debug_assert!(!methods.is_empty(), "no such service as {service}");
+        self.services.entry(alias).or_default().extend(methods);
+        self
+    }
+
     /// Adds one streaming method.
     pub fn stream(mut self, service: &'static str, method: &str, handler: Arc<dyn StreamMethod>) -> Self {
         self.services.entry(service).or_default().insert(method.to_owned(), Method::Stream(handler));
