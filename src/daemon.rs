@@ -43,8 +43,8 @@ pub fn cannot(step: &'static str) -> impl Fn(io::Error) -> CannotServe {
     move |source| CannotServe { step, source }
 }
 
-/// Serves until there is a reason to stop, then stops in order. `file_limit` is what children start with; `boot` is
-/// gone on with once it serves, if this is PID 1.
+/// Serves until there is a reason to stop, then stops in order. `file_limit` is what children start with; the rest of `boot`
+/// begins once it serves, if this is PID 1.
 pub async fn serve(
     config: &Config,
     file_limit: Limit,
@@ -69,8 +69,8 @@ pub async fn serve(
     let (exchange, relays, disks) = (parts.exchange.clone(), parts.relays.clone(), parts.disks.clone());
     let tasks = Tasks::new(parts);
     let agent = config.supervisor_settings(file_limit);
-    let supervisor =
-        supervisor::start(agent, reaper, disks, tasks.creates()).map_err(cannot("watch for the agent"))?;
+    let supervisor = supervisor::start(agent, reaper, disks, tasks.creates(), booted(booting.clone()))
+        .map_err(cannot("watch for the agent"))?;
     let clock = Clock::default();
     let freezer = Freezer::new(config.freeze_settings(whole_machine), clock.clone());
     let (asked, request) = watch::channel(false);
@@ -92,8 +92,8 @@ pub async fn serve(
     accept_streams(stream_listener, streams, &connections, &stop);
     accept_rpc(rpc_listener, router.clone(), config.wire_settings(), &connections, &stop);
     logging::milestone("serve");
-    boot.map_or(Ok(()), boot::Begun::go_on).map_err(cannot("go on with the boot"))?;
-    if whole_machine {
+    if let Some(boot) = boot {
+        boot.finish_in_background();
         connections.spawn(keep_clock(clock, booting.clone(), stop.subscribe()));
     }
 
@@ -142,9 +142,14 @@ fn network(whole_machine: bool) -> Network {
     Network::new(whole_machine.then_some(Path::new("/etc")))
 }
 
-/// The boot may set it; and what is asked first is not to wait for a look at the RTC.
-async fn keep_clock(clock: Clock, booting: Booting, stopped: watch::Receiver<bool>) {
+/// Waits for the end of the boot, or for that of the guest.
+async fn booted(booting: Booting) {
     booting.over().await;
+}
+
+/// The boot may set it; and a look at the RTC would delay the first answers.
+async fn keep_clock(clock: Clock, booting: Booting, stopped: watch::Receiver<bool>) {
+    booted(booting).await;
     clock.keep(stopped).await;
 }
 

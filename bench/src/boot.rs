@@ -89,7 +89,7 @@ async fn boot(build: &Path, initrd: &Path, dir: &TempDir) -> Result<f64, BenchEr
     let answered = timeout(BOOT, first_answer(&vm.rpc())).await.unwrap_or_else(|late| Err(late.into()));
     answered.map_err(BenchError::io("have an answer"))?;
     let answered = listens.at + since_listens.elapsed();
-    let entered = entry(&vm, &listens).await;
+    let entered = entry(&vm, &listens).await?;
     vm.stop().await;
     Ok(answered.saturating_sub(entered).as_secs_f64() * 1e3)
 }
@@ -97,12 +97,10 @@ async fn boot(build: &Path, initrd: &Path, dir: &TempDir) -> Result<f64, BenchEr
 /// When PID 1 was entered, since the launch. A line may wait in the guest before it is on the console, so that its
 /// arrival says little: the entry has its time by the guest's clock, and of the two lines the one that was the least
 /// late says what the host's was then.
-async fn entry(vm: &Vm, listens: &Milestone) -> Duration {
+async fn entry(vm: &Vm, listens: &Milestone) -> Result<Duration, BenchError> {
     let began = |line: &Milestone| line.at.saturating_sub(Duration::from_micros(line.uptime_us));
-    match vm.milestone(0).await {
-        Some(first) => began(&first).min(began(listens)) + Duration::from_micros(first.uptime_us),
-        None => listens.at,
-    }
+    let entry = vm.wait_milestone("pid1-entry", BOOT).await?;
+    Ok(began(&entry).min(began(listens)) + Duration::from_micros(entry.uptime_us))
 }
 
 async fn first_answer(endpoint: &Endpoint) -> std::io::Result<()> {

@@ -13,7 +13,7 @@ pub enum BenchError {
     Usage(String),
     #[error("run the microVM: {0}")]
     Vm(#[from] VmError),
-    #[error("run the peer: {0}")]
+    #[error("call the guest: {0}")]
     Guest(#[from] ClientError),
     #[error("{what}: {source}")]
     Io { what: &'static str, source: io::Error },

@@ -47,9 +47,9 @@ pub async fn measure(build: &Path) -> Result<Vec<Figure>, BenchError> {
             late.append(&mut batch(&stage, &mut events, busy).await?);
         }
         let suffix = if busy { " under load" } else { "" };
-        let p99 = percentile(&late, 99);
+        let p90 = percentile(&late, 90);
         figures.push(Figure::alone(format!("exit to event p50{suffix}"), Unit::Microseconds, late));
-        figures.push(Figure::alone(format!("exit to event p99{suffix}"), Unit::Microseconds, vec![p99]));
+        figures.push(Figure::alone(format!("exit to event p90{suffix}"), Unit::Microseconds, vec![p90]));
     }
     Ok(figures)
 }

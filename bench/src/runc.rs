@@ -1,10 +1,10 @@
 //! The steps of a container's life beside the same commands of bare runc, in the same guest and in turns: one at a time,
 //! and several at once.
 //!
-//! Ours lasts from the host's calls until the last answer. Besides runc it has the way over vsock, in create the
-//! mount of a root file system, in delete its end and that of the bundle. Bare lasts from the fork of runc until its end, as
-//! a peer beside PID 1 sees it; its containers share a root that is mounted all the time, and keep their bundles. Bundles
-//! are made before, on both sides. Each init sleeps, and so does each exec, so that nothing else runs meanwhile.
+//! Ours lasts from the host's calls until the last answer. Bare lasts from the fork of runc until its end, as a peer
+//! beside PID 1 sees it, and does what the call does besides: create mounts the root before it, delete unmounts it
+//! afterwards and removes the bundle. What is left is the daemon, and the way over vsock. Bundles are made before, on both
+//! sides. Each init sleeps, and so does each exec, so that nothing else runs meanwhile.
 
 use std::future::Future;
 use std::path::Path;
@@ -25,7 +25,7 @@ use crate::stage::{root_disk, Stage};
 const BUDGET: f64 = 1.10;
 
 /// How many at once, and in how many turns; of one at a time the spread is greater.
-const WIDTHS: [(usize, usize); 2] = [(1, 11), (8, 3)];
+const WIDTHS: [(usize, usize); 2] = [(1, 11), (8, 5)];
 
 /// Each runc takes some 15 MiB, as it copies its binary into memory first.
 const MEMORY_MB: u32 = 1024;
@@ -37,6 +37,9 @@ const SIGKILL: u32 = 9;
 
 /// What inits and execs run.
 const SLEEP: [&str; 2] = ["/bin/sleep", "100000"];
+
+/// The microVM's one disk, to which [`root_disk`] refers by its serial.
+const DISK: &str = "/dev/vda";
 
 /// The one exec of a container.
 const EXEC: &str = "e";
@@ -82,6 +85,7 @@ async fn at_width(bare: &Bare<'_>, width: usize, turns: usize) -> Result<Vec<Fig
     // The first is not counted: the first of many pages are touched in it.
     for turn in 0..=turns {
         let ours = Ours::prepare(&bare.stage.guest, turn, width).await?;
+        bare.make_bundles(width).await?;
         for (step, taken) in &mut measured {
             let pair = in_turn(bare, &ours, *step, turn).await?;
             if turn > 0 && *step != Step::Kill {
@@ -187,7 +191,7 @@ async fn delete(guest: &Guest, id: &str) -> Result<(), ClientError> {
     guest.delete(id, INIT).await.map(drop)
 }
 
-/// Containers of runc alone, `bare-0` and so on, whose bundles are used again and again.
+/// Containers of runc alone, `bare-0` and so on.
 struct Bare<'a> {
     stage: &'a Stage,
     /// The folder of the bundles.
@@ -201,12 +205,15 @@ impl Bare<'_> {
         let process: Value = spec::process(&SLEEP);
         let path = stage.guest.bundle("bare-process", &process).await?;
         let bundles = path.trim_end_matches("/bare-process").to_owned();
-        let mut config = spec::container(&SLEEP);
-        config["root"]["path"] = format!("{bundles}/{}/rootfs", crate::stage::CONTAINER).into();
-        for n in 0..WIDTHS.iter().map(|(width, _)| *width).max().unwrap_or_default() {
-            stage.guest.bundle(&format!("bare-{n}"), &config).await?;
-        }
         Ok(Bare { stage, bundles, process: format!("{path}/config.json") })
+    }
+
+    async fn make_bundles(&self, width: usize) -> Result<(), BenchError> {
+        let config = spec::container(&SLEEP);
+        for n in 0..width {
+            self.stage.guest.bundle(&format!("bare-{n}"), &config).await?;
+        }
+        Ok(())
     }
 
     /// In milliseconds. The arguments are those that the daemon gives to runc.
@@ -224,7 +231,12 @@ impl Bare<'_> {
             Step::Kill => &["kill", "bare-%", "KILL"],
             Step::Delete => &["delete", "--force", "bare-%"],
         };
-        let words = [&["bare", &count], &runc[..], call].concat();
+        let around: &[&str] = match step {
+            Step::Create => &["bare-mounted", &count, DISK, &bundle],
+            Step::Delete => &["bare-removed", &count, &bundle],
+            _ => &["bare", &count],
+        };
+        let words = [around, &runc[..], call].concat();
         let printed = self.stage.peer_beside_pid_1_says(&words).await?;
         let microseconds: f64 = printed.trim().parse().map_err(|_| BenchError::Said(printed))?;
         Ok(microseconds / 1e3)

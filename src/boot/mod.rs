@@ -65,11 +65,15 @@ impl Begun {
     }
 
     /// Does the rest on a thread of its own, for which nobody waits. To be called once the guest serves, which ends a
-    /// phase.
-    pub fn go_on(self) -> io::Result<()> {
-        let mut rest = self.rest;
-        rest.timeline.ends("service-new");
-        thread::Builder::new().name("boot".into()).spawn(move || rest.finish()).map(drop)
+    /// phase. Without a thread the boot is over as it is, and the failure told.
+    pub fn finish_in_background(self) {
+        let (booting, mut rest) = (self.booting(), self.rest);
+        rest.timeline.ends(SERVICE_NEW);
+        if let Err(error) = thread::Builder::new().name("boot".into()).spawn(move || rest.finish()) {
+            warn!(%error, "cannot go on with the boot");
+            booting.failed("boot", "thread", &error);
+            booting.end();
+        }
     }
 }
 
@@ -106,6 +110,9 @@ impl Rest {
             warn!(%error, "the boot takes time from what is served");
         }
         self.run(&WHILE_SERVING);
+        if !self.booting.goes_on() {
+            return;
+        }
         if self.timeline.is_told() {
             if let Err(error) = kmsg::tell() {
                 warn!(%error, "cannot read the kernel's log");
@@ -128,7 +135,7 @@ impl Drop for EndsWith {
     }
 }
 
-/// What the spinbox host's profile lines name; a phase without steps is told all the same.
+/// What the spinbox host's profile lines name.
 struct Phase {
     name: &'static str,
     steps: &'static [Step],
@@ -166,6 +173,9 @@ const TO_SERVE: [Phase; 2] = [
         ],
     },
 ];
+
+/// Between the two: from the end of what serving needs until it serves.
+const SERVICE_NEW: &str = "service-new";
 
 const WHILE_SERVING: [Phase; 4] = [
     Phase {

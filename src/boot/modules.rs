@@ -40,6 +40,9 @@ fn halves(order: &str) -> (Vec<&str>, Vec<&str>) {
 
 fn load(boot: &mut Boot<'_>, folder: &Path, paths: Vec<&str>) {
     for path in paths {
+        if !boot.booting.goes_on() {
+            return;
+        }
         boot.attempt(path, module::load(&folder.join(path)));
     }
 }

@@ -1,6 +1,7 @@
 //! What each room gets of the settings, in the room's own words.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use super::Config;
 use crate::guest::freeze;
@@ -70,8 +71,9 @@ impl Config {
 
     /// `file_limit` is what children start with; `no_pivot` says that the root cannot be pivoted away from.
     pub fn runc_settings(&self, file_limit: Limit, no_pivot: bool) -> Settings {
+        let config = self.clone();
         Settings {
-            binary: self.runtime(),
+            binary: LazyLock::new(Box::new(move || config.runtime())),
             root: self.runc_root(),
             scratch: self.scratch_dir(),
             no_pivot,

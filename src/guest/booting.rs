@@ -5,7 +5,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
+
+use crate::lock::Lock;
 
 /// Failures that are kept word for word. An image with this many has one cause for all of them, which is among the
 /// first.
@@ -15,8 +17,21 @@ const KEPT: usize = 64;
 const LONGEST: usize = 256;
 
 /// The boot; a handle. A new one goes on.
-#[derive(Clone, Default)]
-pub struct Booting(Arc<watch::Sender<Progress>>);
+#[derive(Clone)]
+pub struct Booting(Arc<Shared>);
+
+struct Shared {
+    progress: Lock<Progress>,
+    /// Closed at the end. Who waits for that goes on in the order in which they came, as calls of some services must; a
+    /// `watch` would shuffle them.
+    end: Semaphore,
+}
+
+impl Default for Booting {
+    fn default() -> Booting {
+        Booting(Arc::new(Shared { progress: Lock::new(Progress::default()), end: Semaphore::new(0) }))
+    }
+}
 
 /// How far the boot is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,12 +60,12 @@ impl Booting {
 
     /// Notes what went wrong in a step.
     pub fn failed(&self, step: &str, what: impl Display, error: &dyn Display) {
-        self.0.send_modify(|progress| progress.failures.add(step, what, error));
+        self.0.progress.lock().failures.add(step, what, error);
     }
 
     /// Notes how long a phase took.
     pub fn took(&self, phase: &'static str, time: Duration) {
-        self.0.send_modify(|progress| progress.times.push((phase, time)));
+        self.0.progress.lock().times.push((phase, time));
     }
 
     /// Ends it, for whoever boots.
@@ -64,30 +79,32 @@ impl Booting {
     }
 
     fn leave(&self, stage: Stage) {
-        self.0.send_if_modified(|progress| {
-            let goes_on = progress.stage == Stage::GoesOn;
-            if goes_on {
-                progress.stage = stage;
-            }
-            goes_on
-        });
+        let mut progress = self.0.progress.lock();
+        if progress.stage == Stage::GoesOn {
+            progress.stage = stage;
+            self.0.end.close();
+        }
     }
 
     /// Whether it goes on.
     pub fn goes_on(&self) -> bool {
-        self.0.borrow().stage == Stage::GoesOn
+        self.stage() == Stage::GoesOn
     }
 
     /// Waits until it has ended, at once if it has already; whether it was not given up. Cancel safe.
     pub async fn over(&self) -> bool {
-        let mut seen = self.0.subscribe();
-        let ended = seen.wait_for(|progress| progress.stage != Stage::GoesOn).await;
-        ended.is_ok_and(|progress| progress.stage == Stage::Over)
+        // It has no permits, so that this ends with an error, when it is closed.
+        let _ = self.0.end.acquire().await;
+        self.stage() == Stage::Over
+    }
+
+    fn stage(&self) -> Stage {
+        self.0.progress.lock().stage
     }
 
     /// What is known of it by now.
     pub fn so_far(&self) -> Progress {
-        self.0.borrow().clone()
+        self.0.progress.lock().clone()
     }
 }
 
@@ -149,6 +166,24 @@ mod tests {
         // Two bytes each, and the first of them at an odd place.
         let long = failures(1, &"é".repeat(LONGEST));
         assert_eq!(long[0].len(), LONGEST - 1);
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_go_on_in_the_order_in_which_they_came() {
+        let booting = Booting::default();
+        let order = Arc::new(Lock::new(Vec::new()));
+        let mut waiting = tokio::task::JoinSet::new();
+        for n in 0..16 {
+            let (booting, order) = (booting.clone(), order.clone());
+            waiting.spawn(async move {
+                booting.over().await;
+                order.lock().push(n);
+            });
+        }
+        tokio::task::yield_now().await;
+        booting.end();
+        waiting.join_all().await;
+        assert_eq!(*order.lock(), (0..16).collect::<Vec<_>>());
     }
 
     #[tokio::test]

@@ -6,8 +6,7 @@ use std::time::Duration;
 use super::format::Format;
 use super::queue::{Queue, Room};
 use crate::lock::Lock;
-use crate::sys::thread::yield_to_others;
-use crate::sys::{clock, console};
+use crate::sys::{clock, console, thread};
 
 /// It calls little more than write(2).
 const STACK_BYTES: usize = 64 * 1024;
@@ -38,8 +37,8 @@ enum Writer {
 
 /// Starts the thread.
 pub(super) fn start(format: Format) {
-    let thread = std::thread::Builder::new().name("logger".into()).stack_size(STACK_BYTES);
-    let started = thread.spawn(write_forever);
+    let builder = std::thread::Builder::new().name("logger".into()).stack_size(STACK_BYTES);
+    let started = builder.spawn(write_forever);
     let mut state = STATE.lock();
     state.queue.format = format;
     state.writer = match started {
@@ -82,20 +81,26 @@ pub(super) fn flush(most: Duration) {
     drop(CHANGED.wait_timeout_while(state, most, |state| state.drained < mine));
 }
 
+/// A serial console takes milliseconds of the processor for a line, which whoever waits for an answer is to have first.
+/// Only while no lock is held, which others would wait for in turn. If it cannot be done, the lines come all the same.
+fn behind_others(write: impl FnOnce()) {
+    let _ = thread::yield_to_others();
+    write();
+    let _ = thread::yield_no_more();
+}
+
 fn write_forever() {
-    // A serial console takes milliseconds of the processor for a line, which whoever waits for an answer is to have
-    // first. If it cannot be done, the lines come all the same.
-    let _ = yield_to_others();
     let mut state = STATE.lock();
     loop {
         let asked = state.asked;
         if let Some(text) = state.queue.take(clock::uptime()) {
             drop(state);
-            console::write_all(text.as_bytes());
+            behind_others(|| console::write_all(text.as_bytes()));
+            drop(text);
             state = STATE.lock();
         } else if state.drained < asked {
             drop(state);
-            console::drain();
+            behind_others(console::drain);
             state = STATE.lock();
             state.drained = asked;
             CHANGED.notify_all();

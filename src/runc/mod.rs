@@ -19,7 +19,7 @@ mod scratch;
 pub mod spec;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::{watch, Semaphore, SemaphorePermit};
@@ -111,7 +111,8 @@ pub struct Deadlines {
 
 /// What is the same for every invocation.
 pub struct Settings {
-    pub binary: PathBuf,
+    /// Found at the first call, as the boot may bring it.
+    pub binary: LazyLock<PathBuf, Box<dyn FnOnce() -> PathBuf + Send>>,
     /// Where runc keeps its own state (`--root`), unless a container's options say otherwise.
     pub root: PathBuf,
     /// Folder for the scratch folders of invocations; created when first needed.

@@ -106,7 +106,10 @@ fn boot_time((name, time): (&str, Duration)) -> BootTime {
 
 #[async_trait]
 impl MethodHandler for Info {
-    async fn handler(&self, _: TtrpcContext, _: Request) -> ttrpc::Result<Response> {
+    async fn handler(&self, _: TtrpcContext, request: Request) -> ttrpc::Result<Response> {
+        // In the words of generated code.
+        Empty::parse_from_bytes(&request.payload)
+            .map_err(|error| ttrpc::Error::Others(format!("Unpack request error {error}")))?;
         let mut response = Response::new();
         response.set_status(ttrpc::get_status(ttrpc::Code::OK, ""));
         response.payload = self.encoded();

@@ -33,8 +33,8 @@ pub struct Preparer {
     pub asked: mpsc::Receiver<Prepare>,
     /// Where runs are tracked: one that was begun is to be waited for.
     pub runs: Tracked,
-    /// How many calls have begun.
-    pub begun: watch::Receiver<u64>,
+    /// Changes whenever a call begins.
+    pub begun: watch::Sender<()>,
     pub power_off_after: bool,
     /// Whether the machine's disks are this process's business: in PID 1.
     pub whole_machine: bool,
@@ -62,7 +62,7 @@ impl Preparer {
                     let Some(first) = asked else { return std::future::pending().await };
                     let caller = self.answer(first, &mut run).await;
                     let ended = ended(run.clone());
-                    let decision = is_left_alone(caller.gone(), ended, self.begun.clone());
+                    let decision = is_left_alone(caller.gone(), ended, self.begun.subscribe());
                     left_alone = self.power_off_after.then(|| Box::pin(decision));
                 }
                 power_off = power_off => {
@@ -182,16 +182,16 @@ async fn ended(run: Option<Progress>) {
 }
 
 /// Whether nobody asks for anything in the time after a connection has `gone`, nor until the run has `ended`. `begun`
-/// counts the calls of all others.
+/// changes with the calls of all others.
 async fn is_left_alone(
     gone: impl Future<Output = ()>,
     ended: impl Future<Output = ()>,
-    mut begun: watch::Receiver<u64>,
+    mut begun: watch::Receiver<()>,
 ) -> bool {
     gone.await;
     begun.mark_unchanged();
     tokio::select! {
-        // That nobody counts any more says as much as a call.
+        // That nobody tells any more says as much as a call.
         _ = begun.changed() => false,
         ((), ()) = async { tokio::join!(sleep(QUIET), ended) } => true,
     }
@@ -211,7 +211,7 @@ mod tests {
     /// The same with a run that takes so long.
     async fn decide_on_run(run: Duration, calls_ms: &[i64]) -> (bool, Duration) {
         const LASTS_MS: u64 = 1_000;
-        let calls = watch::Sender::new(7);
+        let calls = watch::Sender::new(());
         let start = Instant::now();
         let gone = sleep(Duration::from_millis(LASTS_MS));
         let decision = is_left_alone(gone, sleep(run), calls.subscribe());
@@ -220,7 +220,7 @@ mod tests {
                 let at = start
                     + Duration::from_millis(LASTS_MS.checked_add_signed(*after_ms).expect("later than 0"));
                 tokio::time::sleep_until(at).await;
-                calls.send_modify(|calls| *calls += 1);
+                calls.send_replace(());
             }
             std::future::pending::<()>().await;
         };
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_decided_while_the_connection_lasts() {
-        let calls = watch::Sender::new(0);
+        let calls = watch::Sender::new(());
         let ended = std::future::ready(());
         let decision = is_left_alone(std::future::pending(), ended, calls.subscribe());
         timeout(Duration::from_secs(3600), decision).await.expect_err("it lasts");

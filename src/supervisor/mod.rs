@@ -65,7 +65,8 @@ pub struct Supervisor {
     task: Tracked,
 }
 
-/// Begins to watch for the agent. `creates` changes at every Create; its value is the bundle of the first container.
+/// Begins to watch for the agent, once the guest has `booted`. `creates` changes at every Create; its value is the bundle
+/// of the first container.
 ///
 /// # Errors
 /// Those of pipe(2): the agent's output needs one.
@@ -74,6 +75,7 @@ pub fn start(
     reaper: Reaper,
     disks: Disks,
     creates: watch::Receiver<Option<PathBuf>>,
+    booted: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<Supervisor> {
     let (read, output) = pipe()?;
     let places = Places::beneath(&settings.root, settings.binary.clone());
@@ -81,7 +83,7 @@ pub fn start(
     let agent = Agent { settings, places, reaper, disks, creates, output, child: None };
     let (stop, stopping) = watch::channel(false);
     let task = Tracked::default();
-    task.spawn(run(agent, relay, stopping));
+    task.spawn(run(agent, relay, booted, stopping));
     Ok(Supervisor { stop, task })
 }
 
@@ -95,8 +97,13 @@ impl Supervisor {
     }
 }
 
-async fn run(agent: Agent, relay: impl Future<Output = ()>, stopping: watch::Receiver<bool>) {
-    let (mut life, mut relay) = (pin!(agent.live(stopping)), pin!(relay));
+async fn run(
+    agent: Agent,
+    relay: impl Future<Output = ()>,
+    booted: impl Future<Output = ()>,
+    stopping: watch::Receiver<bool>,
+) {
+    let (mut life, mut relay) = (pin!(agent.live(booted, stopping)), pin!(relay));
     tokio::select! {
         () = &mut life => {
             // The agent's end of the pipe is closed, so this ends unless something it left behind has one.
@@ -131,9 +138,13 @@ struct Agent {
 }
 
 impl Agent {
-    async fn live(mut self, mut stopping: watch::Receiver<bool>) {
+    async fn live(mut self, booted: impl Future<Output = ()>, mut stopping: watch::Receiver<bool>) {
+        let alive = async {
+            booted.await;
+            self.keep_alive().await;
+        };
         tokio::select! {
-            () = self.keep_alive() => {}
+            () = alive => {}
             () = raised(&mut stopping) => {}
         }
         self.end().await;

@@ -21,7 +21,8 @@ async fn an_agent_that_ends_at_once_is_started_eleven_times_and_given_up_after_1
         Settings { binary: None, delay: Duration::from_secs(5), root: dir.path().into(), file_limit };
     let (created, creates) = watch::channel(None);
     let began = Instant::now();
-    let supervisor = start(settings, reaper, Disks::new(), creates).expect("it starts");
+    let supervisor =
+        start(settings, reaper, Disks::new(), creates, std::future::ready(())).expect("it starts");
     // Without a bound: the clock would leap to it while the agent runs.
     created.closed().await;
     assert_eq!(began.elapsed().as_secs(), 5 + 181);

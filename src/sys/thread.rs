@@ -4,13 +4,23 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// The least share that a thread can have (setpriority(2)).
+/// The least share that a thread can have, and the one it has by default (setpriority(2)).
 const LEAST: libc::c_int = 19;
+const USUAL: libc::c_int = 0;
 
 /// Lets all others go first: this thread has what they leave. Threads and children that it starts inherit it.
 pub fn yield_to_others() -> io::Result<()> {
+    set_nice(LEAST)
+}
+
+/// Takes its share again, which takes CAP_SYS_NICE.
+pub fn yield_no_more() -> io::Result<()> {
+    set_nice(USUAL)
+}
+
+fn set_nice(value: libc::c_int) -> io::Result<()> {
     // SAFETY: it takes no pointers. 0 is the calling thread: on Linux a priority is a thread's own (setpriority(2)).
-    let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, LEAST) };
+    let set = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) };
     Ok(Errno::result(set).map(drop)?)
 }
 

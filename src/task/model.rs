@@ -321,7 +321,7 @@ fn no_plan(tasks: &Tasks) -> (crate::io::Relays, crate::io::Served) {
 pub(super) fn parts(exchange: Exchange) -> Parts {
     let never = Duration::ZERO;
     let settings = Settings {
-        binary: "/nowhere".into(),
+        binary: std::sync::LazyLock::new(Box::new(|| "/nowhere".into())),
         root: "/nowhere".into(),
         scratch: "/nowhere".into(),
         no_pivot: false,

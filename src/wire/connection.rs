@@ -165,7 +165,7 @@ impl Connection {
         while let Some(incoming) = self.decoder.decode(&mut input) {
             let step = self.session.step(incoming);
             if matches!(step, Step::Call { .. } | Step::Open(_)) {
-                self.router.count();
+                self.router.tell_begun();
             }
             match step {
                 Step::Ignore => {}

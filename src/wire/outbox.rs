@@ -96,15 +96,15 @@ impl Queue {
     /// # Errors
     /// The first failed write: the peer is gone. Every frame not yet written is dropped.
     pub async fn drain<S: AsyncWrite + Unpin>(mut self, mut socket: S) -> io::Result<S> {
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut told) = (Vec::with_capacity(BATCH), Vec::new());
         while self.frames.recv_many(&mut batch, BATCH).await > 0 {
             let mut frames = batch.drain(..).peekable();
             while let Some(mut head) = frames.next() {
-                let mut written = vec![head.written.take()];
+                told.extend(head.written.take());
                 while let Some(next) = frames.next_if(|next| head.bytes.len() + next.bytes.len() <= COALESCE)
                 {
                     head.bytes.extend_from_slice(&next.bytes);
-                    written.push(next.written);
+                    told.extend(next.written);
                 }
                 socket.write_all(&head.bytes).await?;
                 let unsent = self.outbox.unsent.fetch_sub(head.bytes.len(), Ordering::Relaxed);
@@ -112,7 +112,7 @@ impl Queue {
                     self.outbox.freed.notify_one();
                 }
                 // A sender that no longer waits has been dropped; nothing is owed to it.
-                for written in written.into_iter().flatten() {
+                for written in told.drain(..) {
                     let _ = written.send(());
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! It is built once and only read afterwards, but for the count. It never runs a handler; [`super::connection`] does.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ pub type StreamCall = Pin<Box<dyn Future<Output = Result<(), Status>> + Send>>;
 /// All services of one port.
 #[derive(Default)]
 pub struct Router {
-    services: HashMap<&'static str, HashMap<String, Method>>,
-    begun: watch::Sender<u64>,
+    services: BTreeMap<&'static str, BTreeMap<String, Method>>,
+    begun: watch::Sender<()>,
 }
 
 /// One method of a service.
@@ -97,14 +97,17 @@ impl Router {
         self
     }
 
-    /// How many calls have begun so far, over all connections. A ping is none.
-    pub fn begun(&self) -> watch::Receiver<u64> {
-        self.begun.subscribe()
+    /// Changes whenever a call begins, over all connections. A ping is none. To be subscribed to for as long as somebody
+    /// wants to know: telling takes time from every call.
+    pub fn begun(&self) -> watch::Sender<()> {
+        self.begun.clone()
     }
 
-    /// Counts one more call.
-    pub(super) fn count(&self) {
-        self.begun.send_modify(|begun| *begun += 1);
+    /// Tells that a call begins.
+    pub(super) fn tell_begun(&self) {
+        if self.begun.receiver_count() > 0 {
+            self.begun.send_replace(());
+        }
     }
 
     /// The method called `method` of `service`.

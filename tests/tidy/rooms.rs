@@ -96,7 +96,7 @@ const GUEST: Rooms = Rooms {
             "task",
             &["blocking", "cgroup", "events", "io", "lock", "reaper", "rootfs", "runc", "sys", "tracked"],
         ),
-        ("guest", &["blocking", "flag", "sys", "tracked"]),
+        ("guest", &["blocking", "flag", "lock", "sys", "tracked"]),
         ("supervisor", &["blocking", "flag", "reaper", "sys", "tracked"]),
         ("cgroup", &["sys"]),
         ("runc", &["flag", "reaper", "sys"]),

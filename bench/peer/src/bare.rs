@@ -3,30 +3,72 @@
 #![allow(clippy::disallowed_methods, reason = "no process of this is PID 1's")]
 
 use std::error::Error;
+use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use nix::mount::{mount, umount2, MntFlags, MsFlags};
 
 /// What stands for the number of the command in its arguments.
 const NUMBER: char = '%';
 
-/// Runs `count` of a command at once; how long it took from the first fork until the last has ended.
+/// What the daemon's call does besides its runc, and so belongs to the floor. Paths are as those of commands.
+#[derive(Debug, Clone, Copy)]
+pub enum Around<'a> {
+    Nothing,
+    /// Before: mounts the disk, which holds an ext4, on the bundle's root.
+    Mount {
+        disk: &'a str,
+        bundle: &'a str,
+    },
+    /// Afterwards: unmounts that root and removes the bundle.
+    Remove {
+        bundle: &'a str,
+    },
+}
+
+/// Runs `count` of a command at once; how long it took from before the first until the last has ended.
 ///
 /// # Errors
-/// If one cannot be started or does not end well.
-pub fn run(count: usize, command: &[&str]) -> Result<Duration, Box<dyn Error>> {
+/// If one cannot be started or does not end well, and those of mounting and removing.
+pub fn run(count: usize, around: Around<'_>, command: &[&str]) -> Result<Duration, Box<dyn Error>> {
     let mut commands = (0..count).map(|n| prepared(n, command)).collect::<Result<Vec<_>, _>>()?;
     let begun = Instant::now();
+    (0..count).try_for_each(|n| around.before(n))?;
     let children = commands.iter_mut().map(Command::spawn).collect::<Result<Vec<_>, _>>();
     let ended = children?.into_iter().map(end_of).collect::<Result<Vec<()>, _>>();
+    (0..count).try_for_each(|n| around.after(n))?;
     let took = begun.elapsed();
     ended.map(|_| took)
 }
 
+impl Around<'_> {
+    fn before(self, number: usize) -> Result<(), Box<dyn Error>> {
+        if let Around::Mount { disk, bundle } = self {
+            let root = format!("{}/rootfs", numbered(bundle, number));
+            mount(Some(disk), root.as_str(), Some("ext4"), MsFlags::empty(), None::<&str>)?;
+        }
+        Ok(())
+    }
+
+    fn after(self, number: usize) -> Result<(), Box<dyn Error>> {
+        if let Around::Remove { bundle } = self {
+            let bundle = numbered(bundle, number);
+            umount2(format!("{bundle}/rootfs").as_str(), MntFlags::empty())?;
+            fs::remove_dir_all(bundle)?;
+        }
+        Ok(())
+    }
+}
+
+fn numbered(text: &str, number: usize) -> String {
+    text.replace(NUMBER, &number.to_string())
+}
+
 fn prepared(number: usize, command: &[&str]) -> Result<Command, Box<dyn Error>> {
     let [program, arguments @ ..] = command else { return Err("a command is needed".into()) };
-    let number = number.to_string();
     let mut prepared = Command::new(program);
-    prepared.args(arguments.iter().map(|argument| argument.replace(NUMBER, &number)));
+    prepared.args(arguments.iter().map(|argument| numbered(argument, number)));
     prepared.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(prepared)
 }
@@ -49,7 +91,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("bare-{}", std::process::id()));
         std::fs::create_dir(&folder).unwrap();
         let path = folder.join("%").display().to_string();
-        let ran = run(2, &["/bin/mkdir", &path]);
+        let ran = run(2, Around::Nothing, &["/bin/mkdir", &path]);
         let made = [0, 1].map(|n| folder.join(n.to_string()).is_dir());
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(ran.is_ok());
@@ -58,8 +100,8 @@ mod tests {
 
     #[test]
     fn a_command_that_ends_badly_or_is_not_there_is_an_error() {
-        assert!(run(1, &["/bin/false"]).is_err());
-        assert!(run(1, &["/no/such"]).is_err());
-        assert!(run(1, &[]).is_err());
+        assert!(run(1, Around::Nothing, &["/bin/false"]).is_err());
+        assert!(run(1, Around::Nothing, &["/no/such"]).is_err());
+        assert!(run(1, Around::Nothing, &[]).is_err());
     }
 }

@@ -6,6 +6,8 @@
 //! | `echo ADDRESS` | writes back what comes over one connection ([`trips`]) |
 //! | `exits ADDRESS` | awaits a byte on one connection, writes one, and exits ([`trips`]) |
 //! | `bare COUNT COMMAND…` | runs so many commands at once; prints what they took, in microseconds ([`bare`]) |
+//! | `bare-mounted COUNT DISK BUNDLE COMMAND…` | the same, and before it mounts the roots of their bundles |
+//! | `bare-removed COUNT BUNDLE COMMAND…` | the same, and afterwards takes mounts and bundles away |
 //! | anything, as PID 1 of a machine | the floor of the boot ([`init`]) |
 //!
 //! An address, `unix PATH` or `vsock PORT`, is one to listen on.
@@ -21,6 +23,7 @@ use std::error::Error;
 use std::process::{self, ExitCode};
 use std::thread;
 
+use bare::Around;
 use bytes::{carry, Role};
 
 fn main() -> ExitCode {
@@ -49,10 +52,16 @@ fn serve(words: &[&str]) -> Result<(), Box<dyn Error>> {
         ["relay", bytes, address @ ..] => carry(Role::Relay, bytes.parse()?, address),
         ["echo", address @ ..] => Ok(trips::echo(address::accept(address)?)?),
         ["exits", address @ ..] => Ok(trips::last_word(address::accept(address)?)?),
-        ["bare", count, command @ ..] => {
-            println!("{}", bare::run(count.parse()?, command)?.as_micros());
-            Ok(())
+        ["bare", count, command @ ..] => bare(count, Around::Nothing, command),
+        ["bare-mounted", count, disk, bundle, command @ ..] => {
+            bare(count, Around::Mount { disk, bundle }, command)
         }
+        ["bare-removed", count, bundle, command @ ..] => bare(count, Around::Remove { bundle }, command),
         _ => Err("a role and what belongs to it are needed".into()),
     }
+}
+
+fn bare(count: &str, around: Around<'_>, command: &[&str]) -> Result<(), Box<dyn Error>> {
+    println!("{}", bare::run(count.parse()?, around, command)?.as_micros());
+    Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use vminitd_test_support::chance::Chance;
 use vminitd_test_support::PATIENCE;
 
-/// Bytes of one read or write: what the daemon's own relays take at once.
+/// Bytes of one read or write.
 const BLOCK_BYTES: usize = 64 * 1024;
 
 /// Without a single byte for so long, a stream has stopped.
