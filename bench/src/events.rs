@@ -26,7 +26,7 @@ use crate::stdio::connect;
 
 /// Processes that wait for their turn to exit, and how often so many are started.
 const BATCH: usize = 16;
-const BATCHES: usize = 4;
+const BATCHES: usize = 2;
 
 /// A process that exits when it is told to.
 struct Mortal<'a> {

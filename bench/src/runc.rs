@@ -19,13 +19,13 @@ use vminit_shim::spec;
 
 use crate::error::BenchError;
 use crate::figure::{Budget, Figure, Turn, Unit};
-use crate::stage::{root_disk, Stage};
+use crate::stage::{root_disk, Stage, CONTAINER};
 
 /// Of the design: what the daemon may add to runc.
 const BUDGET: f64 = 1.10;
 
 /// How many at once, and in how many turns; of one at a time the spread is greater.
-const WIDTHS: [(usize, usize); 2] = [(1, 11), (8, 5)];
+const WIDTHS: [(usize, usize); 2] = [(1, 7), (8, 3)];
 
 /// Each runc takes some 15 MiB, as it copies its binary into memory first.
 const MEMORY_MB: u32 = 1024;
@@ -37,9 +37,6 @@ const SIGKILL: u32 = 9;
 
 /// What inits and execs run.
 const SLEEP: [&str; 2] = ["/bin/sleep", "100000"];
-
-/// The microVM's one disk, to which [`root_disk`] refers by its serial.
-const DISK: &str = "/dev/vda";
 
 /// The one exec of a container.
 const EXEC: &str = "e";
@@ -221,6 +218,7 @@ impl Bare<'_> {
         let bundle = format!("{}/bare-%", self.bundles);
         let (log, pid_file) = (format!("{bundle}/log.json"), format!("{bundle}/pid"));
         let count = width.to_string();
+        let mounted = format!("{}/{CONTAINER}/rootfs", self.bundles);
         let runc = ["/sbin/runc", "--root", "/run/bare-runc", "--log", &log, "--log-format", "json"];
         let call: &[&str] = match step {
             Step::Create => &["create", "--bundle", &bundle, "--pid-file", &pid_file, "bare-%"],
@@ -232,7 +230,7 @@ impl Bare<'_> {
             Step::Delete => &["delete", "--force", "bare-%"],
         };
         let around: &[&str] = match step {
-            Step::Create => &["bare-mounted", &count, DISK, &bundle],
+            Step::Create => &["bare-mounted", &count, &mounted, &bundle],
             Step::Delete => &["bare-removed", &count, &bundle],
             _ => &["bare", &count],
         };

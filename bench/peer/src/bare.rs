@@ -16,9 +16,9 @@ const NUMBER: char = '%';
 #[derive(Debug, Clone, Copy)]
 pub enum Around<'a> {
     Nothing,
-    /// Before: mounts the disk, which holds an ext4, on the bundle's root.
+    /// Before: mounts `source` on the bundle's root; a bind mount, as a process in a container may open no disk.
     Mount {
-        disk: &'a str,
+        source: &'a str,
         bundle: &'a str,
     },
     /// Afterwards: unmounts that root and removes the bundle.
@@ -44,9 +44,9 @@ pub fn run(count: usize, around: Around<'_>, command: &[&str]) -> Result<Duratio
 
 impl Around<'_> {
     fn before(self, number: usize) -> Result<(), Box<dyn Error>> {
-        if let Around::Mount { disk, bundle } = self {
+        if let Around::Mount { source, bundle } = self {
             let root = format!("{}/rootfs", numbered(bundle, number));
-            mount(Some(disk), root.as_str(), Some("ext4"), MsFlags::empty(), None::<&str>)?;
+            mount(Some(source), root.as_str(), None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! | `echo ADDRESS` | writes back what comes over one connection ([`trips`]) |
 //! | `exits ADDRESS` | awaits a byte on one connection, writes one, and exits ([`trips`]) |
 //! | `bare COUNT COMMAND…` | runs so many commands at once; prints what they took, in microseconds ([`bare`]) |
-//! | `bare-mounted COUNT DISK BUNDLE COMMAND…` | the same, and before it mounts the roots of their bundles |
+//! | `bare-mounted COUNT SOURCE BUNDLE COMMAND…` | the same, and before it mounts the roots of their bundles |
 //! | `bare-removed COUNT BUNDLE COMMAND…` | the same, and afterwards takes mounts and bundles away |
 //! | anything, as PID 1 of a machine | the floor of the boot ([`init`]) |
 //!
@@ -53,8 +53,8 @@ fn serve(words: &[&str]) -> Result<(), Box<dyn Error>> {
         ["echo", address @ ..] => Ok(trips::echo(address::accept(address)?)?),
         ["exits", address @ ..] => Ok(trips::last_word(address::accept(address)?)?),
         ["bare", count, command @ ..] => bare(count, Around::Nothing, command),
-        ["bare-mounted", count, disk, bundle, command @ ..] => {
-            bare(count, Around::Mount { disk, bundle }, command)
+        ["bare-mounted", count, source, bundle, command @ ..] => {
+            bare(count, Around::Mount { source, bundle }, command)
         }
         ["bare-removed", count, bundle, command @ ..] => bare(count, Around::Remove { bundle }, command),
         _ => Err("a role and what belongs to it are needed".into()),
